@@ -1,0 +1,39 @@
+# Two commands: `make run` and `make test`. Both install what is missing first (Debian; needs root).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE := target/$(TARGET)/release/orch
+QUICK := target/$(TARGET)/quick/orch
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+run: deps ## Build, start a server, deploy a sample, show its answer (Ctrl-C stops the server)
+	cargo build --profile quick
+	tests/support/tour $(QUICK)
+
+test: deps check ## Everything CI runs
+	cargo build --bin orch
+	cargo nextest run --no-fail-fast --status-level fail --final-status-level slow
+
+check: ## Format, lints, licences
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	tests/support/deny
+
+release: ## The static executable that is shipped
+	cargo build --release
+	@ls -l $(RELEASE)
+
+bench: deps ## Figures as ratios against peers, in one run
+	tests/support/deps crun:crun runc:runc
+	cargo build --profile quick
+	benches/run $(QUICK)
+
+install: release ## Put the executable into /usr/local/bin
+	install -m 755 $(RELEASE) /usr/local/bin/orch
+
+deps: ## Install what building and testing need
+	tests/support/deps
+
+.PHONY: help run test check release bench install deps

@@ -1,0 +1,223 @@
+"""Measures one executable and its peers, and prints a table. Started by benches/run on a private host.
+
+Arguments: the executable, a directory, and NAME=PROGRAM for the Rust benchmarks.
+"""
+
+import base64
+import http.client
+import json
+import os
+import re
+import signal
+import ssl
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+STARTS = 5
+PODS = 20
+IMAGE = "orch.local/orch:latest"
+DEADLINE = 60
+
+
+class Server:
+    """A server on an empty directory; times are counted from just before its process is made."""
+
+    def __init__(self, orch, data):
+        self.data = data
+        self.kubeconfig = data + ".yaml"
+        self.log = open(data + ".log", "wb")
+        subprocess.run([orch, "image", "--data-dir", data, "self-image", IMAGE], check=True, stdout=subprocess.DEVNULL)
+        self.begun = time.monotonic()
+        self.process = subprocess.Popen(
+            [orch, "server", "--data-dir", data, "--write-kubeconfig", self.kubeconfig], stdout=self.log, stderr=self.log
+        )
+        self.context = ssl.create_default_context()
+        self.context.check_hostname = False
+        self.context.verify_mode = ssl.CERT_NONE
+
+    def since(self):
+        return time.monotonic() - self.begun
+
+    def connection(self):
+        return http.client.HTTPSConnection("127.0.0.1", 6443, context=self.context, timeout=DEADLINE)
+
+    def call(self, method, path, body=None, connection=None):
+        connection = connection or self.connection()
+        text = json.dumps(body) if body is not None else None
+        connection.request(method, path, body=text, headers={"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+        return answer.status, json.loads(content) if content[:1] == b"{" else content
+
+    def retry(self, attempt):
+        while True:
+            try:
+                if value := attempt():
+                    return value
+            except OSError:
+                pass
+            if self.process.poll() is not None or self.since() > DEADLINE:
+                sys.exit(f"the server is not ready; see its log:\n{open(self.data + '.log').read()[-4000:]}")
+            time.sleep(0.002)
+
+    def wait_ready(self):
+        self.retry(lambda: self.call("GET", "/readyz")[0] == 200)
+        return self.since()
+
+    def log_in(self):
+        """Takes the administrator's certificate from the kubeconfig."""
+        text = open(self.kubeconfig).read()
+        for field in ["client-certificate-data", "client-key-data"]:
+            value = re.search(field + r":\s*\"?([A-Za-z0-9+/=]+)", text).group(1)
+            with open(f"{self.data}.{field}", "wb") as file:
+                file.write(base64.b64decode(value))
+        self.context.load_cert_chain(self.data + ".client-certificate-data", self.data + ".client-key-data")
+
+    def wait_node(self):
+        def ready():
+            status, node = self.call("GET", f"/api/v1/nodes/{os.uname().nodename}", connection=connection)
+            conditions = node.get("status", {}).get("conditions", []) if status == 200 else []
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+        connection = self.connection()
+        self.retry(ready)
+        return self.since()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(DEADLINE)
+
+
+def pod(name):
+    container = {"name": "c", "image": IMAGE, "args": ["hello"], "imagePullPolicy": "IfNotPresent"}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def pods(server):
+    """Seconds from the request to Running, as a watcher sees it, one pod after the other."""
+    seen = {}
+    news = threading.Condition()
+
+    def watch():
+        connection = server.connection()
+        connection.request("GET", "/api/v1/namespaces/default/pods?watch=true")
+        for line in connection.getresponse():
+            event = json.loads(line)
+            if event["object"].get("status", {}).get("phase") == "Running":
+                with news:
+                    seen.setdefault(event["object"]["metadata"]["name"], time.monotonic())
+                    news.notify()
+
+    server.retry(lambda: server.call("GET", "/api/v1/namespaces/default/serviceaccounts/default")[0] == 200)
+    threading.Thread(target=watch, daemon=True).start()
+    times = []
+    connection = server.connection()
+    for number in range(PODS):
+        name = f"bench-{number}"
+        begun = time.monotonic()
+        status, answer = server.call("POST", "/api/v1/namespaces/default/pods", pod(name), connection)
+        assert status == 201, answer
+        with news:
+            assert news.wait_for(lambda: name in seen, DEADLINE), f"{name} does not run"
+        times.append(seen[name] - begun)
+    return times
+
+
+def memory(pid, *fields):
+    """KiB from smaps_rollup."""
+    text = open(f"/proc/{pid}/smaps_rollup").read()
+    return sum(int(re.search(rf"^{field}:\s+(\d+)", text, re.M).group(1)) for field in fields)
+
+
+def shims():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0")[1:2] == [b"shim"]:
+                    yield int(entry)
+            except OSError:
+                continue
+
+
+def settle(pid):
+    """Waits until a process has been idle for a second, so that its memory is that of idleness."""
+
+    def ticks():
+        return sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]))
+
+    before = ticks()
+    for _ in range(20):
+        time.sleep(1)
+        now = ticks()
+        if now - before <= 1:
+            return
+        before = now
+
+
+def measure_server(orch, folder):
+    to_ready, to_node = [], []
+    for number in range(STARTS):
+        server = Server(orch, f"{folder}/start-{number}")
+        to_ready.append(server.wait_ready())
+        server.log_in()
+        to_node.append(server.wait_node())
+        if number < STARTS - 1:
+            server.stop()
+    settle(server.process.pid)
+    idle = memory(server.process.pid, "Pss")
+    times = pods(server)
+    private = statistics.median(memory(pid, "Private_Clean", "Private_Dirty") for pid in shims())
+    for number in range(PODS):
+        server.call("DELETE", f"/api/v1/namespaces/default/pods/bench-{number}")
+    server.retry(lambda: not list(shims()))
+    server.stop()
+    return {
+        "ready": statistics.median(to_ready),
+        "node": statistics.median(to_node),
+        "pod": statistics.median(times),
+        "pss": idle / 1024,
+        "shim": private / 1024,
+    }
+
+
+def lines(program, *args):
+    output = subprocess.run([program, *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {name: float(value) for name, value in map(str.split, output.splitlines())}
+
+
+def main():
+    orch, folder = sys.argv[1:3]
+    programs = dict(argument.split("=", 1) for argument in sys.argv[3:])
+    print("measuring containers", flush=True)
+    os.mkdir(f"{folder}/runtime")
+    container = lines(programs["runtime"], orch, f"{folder}/runtime")
+    print("measuring commits", flush=True)
+    store = lines(programs["store"], f"{folder}/store")
+    print("measuring the server", flush=True)
+    server = measure_server(orch, folder)
+
+    rows = [
+        ("process start to /readyz, s", server["ready"], None, "0.3"),
+        ("process start to node Ready, s", server["node"], None, "1"),
+        (f"pod create to Running, median of {PODS}, ms", server["pod"] * 1000, None, "100"),
+    ]
+    for peer, goal in [("crun", "0.5"), ("runc", "0.35")]:
+        if f"container_{peer}" in container:
+            rows.append((f"container create+start+delete, ms, against {peer}", container["container_orch"], container[f"container_{peer}"], f"ratio {goal}"))
+    rows += [
+        ("idle server, MiB PSS", server["pss"], None, "50"),
+        ("shim of a pod, MiB private", server["shim"], None, "1"),
+        ("commits/s, 1 client, against fdatasync/s", store["commit_rate_1"], store["fdatasync_rate"], ""),
+        ("commits/s, 64 clients, against fdatasync/s", store["commit_rate_64"], store["fdatasync_rate"], ""),
+    ]
+    print(f"\n{'what':<52} {'ours':>10} {'peer':>10} {'ratio':>7}  goal (at most)")
+    for what, ours, peer, goal in rows:
+        other = f"{peer:>10.2f} {ours / peer:>7.2f}" if peer else f"{'':>10} {'':>7}"
+        print(f"{what:<52} {ours:>10.2f} {other}  {goal}")
+
+
+main()

@@ -1,0 +1,311 @@
+//! The node agent: turns the pods bound to its node into processes, and reports what it observes.
+//!
+//! Words: a pod has one [`worker`], which asks [`plan`](plan::plan) what to do and [`status`](status::status) what to tell; both are
+//! pure. [`actions`] carries steps out. [`Pods`] is the read-only view that log, exec and port-forward streams use.
+//!
+//! Invariants: an agent that stops leaves all containers running, and the next one adopts them by the labels of their sandboxes;
+//! a sandbox is removed only if a successful list of the API shows that its pod is gone; nothing polls.
+//!
+//! Never talks to the server but over its API.
+pub mod actions;
+pub mod dns;
+pub mod edge;
+pub mod events;
+pub mod http;
+pub mod node;
+pub mod observed;
+pub mod plan;
+pub mod pods;
+pub mod probes;
+pub mod proxy;
+pub mod resources;
+pub(crate) mod services;
+pub mod sources;
+pub mod spec;
+pub mod status;
+pub mod volumes;
+pub mod worker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Service, Taint};
+use kube::api::Api;
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use pods::{ContainerView, PodView, Pods};
+
+use crate::client::{Change, Client, ClientError, changes};
+use crate::net::{HostPort, Net, NetConfig, NetError};
+use crate::runtime::Runtime;
+use crate::runtime::image::Images;
+use edge::{ImageStore, PodNetwork};
+use spec::env::ServiceEnv;
+
+/// What an agent is told.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Name of its node.
+    pub node_name: String,
+    /// Address of its node.
+    pub node_ip: IpAddr,
+    /// Where pods' directories and logs are.
+    pub data_dir: PathBuf,
+    /// Who it is and where the API is, as the bytes of a kubeconfig.
+    pub kubeconfig: Vec<u8>,
+    /// First nameserver of pods.
+    pub cluster_dns: Ipv4Addr,
+    /// Such as `cluster.local`.
+    pub cluster_domain: String,
+    /// Pod range of this node; `None`: wait for `spec.podCIDR` of the Node.
+    pub pod_cidr: Option<Ipv4Net>,
+    /// All pods.
+    pub cluster_cidr: Ipv4Net,
+    /// All services.
+    pub service_cidr: Ipv4Net,
+    /// Labels for the Node, beyond the standard ones.
+    pub labels: BTreeMap<String, String>,
+    /// Taints for the Node when it registers.
+    pub taints: Vec<Taint>,
+    /// Port on which log, exec and port-forward are served.
+    pub kubelet_port: u16,
+    /// How many pods fit.
+    pub max_pods: u32,
+    /// The node's resolv.conf.
+    pub resolv_conf: PathBuf,
+    /// Seccomp profiles for `Localhost`, below this directory.
+    pub seccomp_dir: PathBuf,
+    /// Rotate container logs at this size.
+    pub log_max_bytes: u64,
+    /// Files kept per container log.
+    pub log_files: u32,
+}
+
+impl AgentConfig {
+    /// Directory of a pod: volumes, files, termination logs.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.data_dir.join("pods").join(uid)
+    }
+    /// Directory of a pod's logs.
+    pub fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.data_dir.join("log/pods").join(format!("{namespace}_{name}_{uid}"))
+    }
+    /// Log of one run of a container.
+    pub fn log_path(&self, namespace: &str, name: &str, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        self.log_dir(namespace, name, uid).join(container).join(format!("{attempt}.log"))
+    }
+}
+
+/// Why an agent can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kubeconfig is of no use.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The API refused something that can't be done without.
+    #[error("{doing}: {source}")]
+    Api {
+        /// Such as `registering node a`.
+        doing: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The node's network can't be set up.
+    #[error("setting up the pod network: {0}")]
+    Net(#[from] NetError),
+    /// The Node's podCIDR is not an IPv4 range.
+    #[error("node {node} has the invalid podCIDR {cidr:?}")]
+    PodCidr {
+        /// The node.
+        node: String,
+        /// What it has.
+        cidr: String,
+    },
+    /// The runtime does not answer.
+    #[error("listing sandboxes: {0}")]
+    Runtime(#[from] crate::runtime::Error),
+    /// The node can't be measured.
+    #[error("reading {path}: {source}")]
+    Node {
+        /// What was read.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Whose token: pod uid, account, audience, life in seconds.
+type TokenKey = (String, String, Option<String>, i64);
+/// A token and the time of its renewal.
+type Token = (String, Timestamp);
+
+/// What all parts of an agent share.
+pub struct Context<R: Runtime> {
+    /// The API.
+    pub client: Client,
+    /// What it was told.
+    pub config: Arc<AgentConfig>,
+    /// Containers.
+    pub runtime: Arc<R>,
+    /// Images.
+    pub images: Arc<dyn ImageStore>,
+    /// Pod network.
+    pub net: Arc<dyn PodNetwork>,
+    /// Event recorder.
+    pub events: events::Events,
+    /// ConfigMaps and Secrets in use.
+    pub sources: sources::Sources,
+    /// Tokens of pods (by uid, account, audience and life), with the time of their renewal.
+    pub tokens: Mutex<HashMap<TokenKey, Token>>,
+    /// Services for the environment; `None` until first listed.
+    pub services: watch::Receiver<Option<Arc<Vec<ServiceEnv>>>>,
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Mounts a tmpfs.
+    pub mount_tmpfs: fn(&Path, Option<i64>) -> std::io::Result<()>,
+    /// Unmounts one.
+    pub unmount: fn(&Path) -> std::io::Result<()>,
+    /// Memory of the node in bytes.
+    pub node_memory: i64,
+    /// CPU of the node in thousandths.
+    pub node_cpu: i64,
+}
+
+impl<R: Runtime> Context<R> {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// A running agent: what other parts of the node hook into.
+pub struct Agent {
+    /// The API, as this node.
+    pub client: Client,
+    /// Look-up of pods, for streams.
+    pub pods: Pods,
+    /// The node's network, for the service proxy.
+    pub net: Net,
+    /// Host ports of the node's pods, for the service proxy.
+    pub host_ports: watch::Receiver<Vec<HostPort>>,
+    /// Its own tasks; they end on shutdown.
+    pub tasks: tokio::task::JoinSet<Result<(), AgentError>>,
+}
+
+/// Registers the node and starts its tasks. The caller adds what else runs on a node: the service proxy over `net` and
+/// `host_ports`, DNS over `client`, the stream server over `pods`.
+pub async fn start<R: Runtime>(
+    config: AgentConfig,
+    runtime: Arc<R>,
+    images: Images,
+    shutdown: CancellationToken,
+) -> Result<Agent, AgentError> {
+    let client = crate::client::from_kubeconfig(&config.kubeconfig).await?;
+    let machine = node::measure(&config.data_dir)?;
+    let config = Arc::new(config);
+    let images: Arc<dyn ImageStore> = Arc::new(images);
+    let registered = node::register(&client, &config, &machine, &*images).await?;
+    let pod_cidr = node::pod_cidr(&client, &config, registered).await?;
+    let net = Net::open(NetConfig {
+        data_dir: config.data_dir.clone(),
+        pod_cidr,
+        cluster_cidr: config.cluster_cidr,
+        service_cidr: config.service_cidr,
+        node_ip: config.node_ip,
+    })
+    .await?;
+    let (services_send, services) = watch::channel(None);
+    let mut tasks = tokio::task::JoinSet::new();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        events: events::Events::new(client.clone(), &config.node_name),
+        sources: sources::Sources::new(client.clone()),
+        runtime,
+        images: images.clone(),
+        net: Arc::new(net.clone()),
+        tokens: Mutex::default(),
+        services,
+        clock: Arc::new(Timestamp::now),
+        mount_tmpfs: edge::mount_tmpfs,
+        unmount: edge::unmount,
+        node_memory: machine.memory,
+        node_cpu: machine.cpus * 1000,
+        config: config.clone(),
+    });
+    let pods = Pods::new(config.clone());
+    let host_ports = pods.host_ports();
+    context.events.node(&config.node_name, false, "Starting", "Starting kubelet.".into());
+    let until = |task: futures::future::BoxFuture<'static, Result<(), AgentError>>, stop: CancellationToken| async move {
+        tokio::select! {
+            result = task => result,
+            () = stop.cancelled() => Ok(()),
+        }
+    };
+    tasks.spawn(until(Box::pin(services_watch(client.clone(), services_send)), shutdown.clone()));
+    tasks.spawn(until(Box::pin(node::heartbeat(client.clone(), config.clone())), shutdown.clone()));
+    tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images)), shutdown.clone()));
+    let (view, net_retain) = (pods.clone(), net.clone());
+    tasks.spawn(until(Box::pin(pods::run(context, view, Some(net_retain))), shutdown));
+    Ok(Agent { client, pods, net, host_ports, tasks })
+}
+
+/// Runs an agent by itself until shutdown or until a task of it fails. Containers keep running.
+pub async fn run<R: Runtime>(config: AgentConfig, runtime: Arc<R>, images: Images, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let mut agent = start(config, runtime, images, shutdown).await?;
+    while let Some(ended) = agent.tasks.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the list of services for environments.
+async fn services_watch(client: Client, send: watch::Sender<Option<Arc<Vec<ServiceEnv>>>>) -> Result<(), AgentError> {
+    let mut known: BTreeMap<(String, String), ServiceEnv> = BTreeMap::new();
+    let api: Api<Service> = Api::all(client);
+    let mut stream = std::pin::pin!(changes(api, watcher::Config::default()));
+    while let Some(change) = stream.next().await {
+        match change {
+            Change::Reset(all) => {
+                known = all.into_iter().filter_map(service_env).map(|s| ((s.namespace.clone(), s.name.clone()), s)).collect()
+            }
+            Change::Set(service) => {
+                let key = (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default());
+                match service_env(service) {
+                    Some(env) => known.insert(key, env),
+                    None => known.remove(&key),
+                };
+            }
+            Change::Gone(service) => {
+                known.remove(&(service.metadata.namespace.unwrap_or_default(), service.metadata.name.unwrap_or_default()));
+            }
+        }
+        send.send_replace(Some(Arc::new(known.values().cloned().collect())));
+    }
+    Ok(())
+}
+
+/// A service with a cluster address, as environments show it.
+fn service_env(service: Service) -> Option<ServiceEnv> {
+    let spec = service.spec?;
+    let ip = spec.cluster_ip.filter(|ip| !ip.is_empty() && ip != "None")?;
+    let port =
+        |p: k8s_openapi::api::core::v1::ServicePort| (p.name.unwrap_or_default(), p.protocol.unwrap_or_else(|| "TCP".into()), p.port);
+    Some(ServiceEnv {
+        namespace: service.metadata.namespace.unwrap_or_default(),
+        name: service.metadata.name.unwrap_or_default(),
+        ip,
+        ports: spec.ports.into_iter().flatten().map(port).collect(),
+    })
+}

@@ -1,0 +1,103 @@
+//! How the agent and kubectl talk to the API: a kube client over rustls with the ring provider, and one watch helper.
+//!
+//! [`changes`] lists, watches, resumes after a cut, relists after 410 and backs off; whoever reads it sees either a whole
+//! [`Change::Reset`] or single changes after it, so that its copy can never keep something that is gone. It never gives up and
+//! never hides an error: each is logged once.
+use std::path::{Path, PathBuf};
+
+use futures::{Stream, StreamExt};
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::{WatchStreamExt, watcher};
+
+pub use kube::Client;
+
+/// Why a client can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file can't be read.
+    #[error("reading kubeconfig {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not text.
+    #[error("the kubeconfig is not valid UTF-8")]
+    NotText,
+    /// It is no kubeconfig, or names what it does not have.
+    #[error("invalid kubeconfig: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// Certificates or keys in it can't be used.
+    #[error("building the API client: {0}")]
+    Build(#[source] Box<kube::Error>),
+}
+
+/// A client from the bytes of a kubeconfig (its current context).
+pub async fn from_kubeconfig(bytes: &[u8]) -> Result<Client, ClientError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ClientError::NotText)?;
+    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default()).await?;
+    from_config(config)
+}
+
+/// A client from a kubeconfig file.
+pub async fn from_file(path: &Path) -> Result<Client, ClientError> {
+    let bytes = tokio::fs::read(path).await.map_err(|source| ClientError::Read { path: path.into(), source })?;
+    from_kubeconfig(&bytes).await
+}
+
+/// A client from a finished configuration. Makes sure that a TLS provider is installed.
+pub fn from_config(config: kube::Config) -> Result<Client, ClientError> {
+    // Fails only if one is installed already, which is what is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::try_from(config).map_err(|error| ClientError::Build(Box::new(error)))
+}
+
+/// The HTTP status code of a refusal by the API server.
+pub fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// A step of a watched set.
+#[derive(Debug)]
+pub enum Change<K> {
+    /// These are all; whatever else was known is gone.
+    Reset(Vec<K>),
+    /// Added or changed.
+    Set(K),
+    /// Deleted (its last state).
+    Gone(K),
+}
+
+/// Watches a set for ever: whole at first and after every relist, then change by change.
+pub fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Change<K>> + Send
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let stream = watcher(api, config).default_backoff();
+    let mut list = Vec::new();
+    stream.filter_map(move |event| {
+        let change = match event {
+            Ok(watcher::Event::Init) => {
+                list = Vec::new();
+                None
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                list.push(object);
+                None
+            }
+            Ok(watcher::Event::InitDone) => Some(Change::Reset(std::mem::take(&mut list))),
+            Ok(watcher::Event::Apply(object)) => Some(Change::Set(object)),
+            Ok(watcher::Event::Delete(object)) => Some(Change::Gone(object)),
+            Err(error) => {
+                tracing::warn!(%error, kind = std::any::type_name::<K>(), "watch interrupted, retrying");
+                None
+            }
+        };
+        std::future::ready(change)
+    })
+}

@@ -1,0 +1,475 @@
+//! Flags, environment and files, read once into typed values.
+//!
+//! For each setting the first of these wins: the flag, the variable `ORCH_NAME`, `config.yaml.d/*.yaml` (the last file, by
+//! name), `config.yaml`. Files use the flags' names. Whatever is wrong is reported with its source before anything starts.
+//!
+//! Never: opens a socket, or changes anything on disk.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use ipnet::Ipv4Net;
+
+/// Where configuration is looked for when nobody says otherwise.
+const CONFIG_FILE: &str = "/etc/orch/config.yaml";
+
+/// A complete Kubernetes in one executable.
+#[derive(Debug, Parser)]
+#[command(name = "orch", version, propagate_version = true, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the API server, store, scheduler, controllers and, by default, an agent
+    Server(Box<ServerArgs>),
+    /// Talk to a cluster: get, describe, create, apply, delete, logs, exec, ...
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// Passed to kubectl as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Manage the images of this node
+    Image(ImageArgs),
+    /// Hold the containers of one sandbox (started by the agent)
+    #[command(hide = true)]
+    Shim {
+        /// The sandbox's directory
+        dir: PathBuf,
+    },
+    /// Answer HTTP requests with the pod's name (what `make run` deploys)
+    Hello {
+        /// Address to listen on
+        #[arg(long, default_value = "0.0.0.0:8080")]
+        listen: std::net::SocketAddr,
+    },
+}
+
+/// Flags of `orch server`.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// Where state is kept
+    #[arg(long, env = "ORCH_DATA_DIR", default_value = "/var/lib/orch", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Address that the API listens on
+    #[arg(long, env = "ORCH_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
+    pub bind_address: IpAddr,
+    /// Port that the API listens on
+    #[arg(long, env = "ORCH_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT")]
+    pub https_listen_port: u16,
+    /// Name of this node [default: the host's name]
+    #[arg(long, env = "ORCH_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of this node [default: the first address that is not a loopback one]
+    #[arg(long, env = "ORCH_NODE_IP", value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Addresses of pods
+    #[arg(long, env = "ORCH_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: Ipv4Net,
+    /// Addresses of Services; the first is the API's, the tenth the DNS server's
+    #[arg(long, env = "ORCH_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: Ipv4Net,
+    /// DNS domain of the cluster
+    #[arg(long, env = "ORCH_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Where the administrator's kubeconfig is written (mode 0600)
+    #[arg(long, env = "ORCH_WRITE_KUBECONFIG", default_value = "/etc/orch/orch.yaml", value_name = "FILE")]
+    pub write_kubeconfig: PathBuf,
+    /// Further names and addresses that the server's certificate is for; may be repeated
+    #[arg(long, env = "ORCH_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// A bearer token that is the administrator's
+    #[arg(long, env = "ORCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Run no agent: this machine runs no pods
+    #[arg(long, env = "ORCH_DISABLE_AGENT")]
+    pub disable_agent: bool,
+    /// Registries: mirrors, credentials, TLS (k3s's format)
+    #[arg(long, env = "ORCH_REGISTRIES", default_value = "/etc/orch/registries.yaml", value_name = "FILE")]
+    pub registries: PathBuf,
+    /// Settings, with the flags' names; FILE.d/*.yaml beside it are read too
+    #[arg(long, env = "ORCH_CONFIG", default_value = CONFIG_FILE, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Flags of `orch image`.
+#[derive(Args, Debug)]
+pub struct ImageArgs {
+    /// Where the node keeps its state
+    #[arg(long, global = true, env = "ORCH_DATA_DIR", default_value = "/var/lib/orch", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Registries: mirrors, credentials, TLS (k3s's format)
+    #[arg(long, global = true, env = "ORCH_REGISTRIES", default_value = "/etc/orch/registries.yaml", value_name = "FILE")]
+    pub registries: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+/// What `orch image` does.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Import an archive: OCI layout or docker save, plain or compressed
+    Import {
+        /// The archives; - is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Name for an image that the archive gives none
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List images
+    Ls,
+    /// Remove images
+    Rm {
+        /// References or IDs
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Pull images
+    Pull {
+        /// References
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Make an image of this very executable and import it (no registry needed)
+    SelfImage {
+        /// Its name
+        #[arg(default_value = "orch.local/orch:self")]
+        name: String,
+    },
+}
+
+/// Why the configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file can't be read.
+    #[error("reading {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not YAML.
+    #[error("{path} is not a map of settings: {source}")]
+    Yaml {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_yaml::Error,
+    },
+    /// A file names a setting that does not exist.
+    #[error("{path}: there is no setting {name:?}; the settings are the flags of `orch server --help` without their dashes")]
+    Unknown {
+        /// Which file.
+        path: PathBuf,
+        /// Which setting.
+        name: String,
+    },
+    /// A file gives a setting a value of the wrong type.
+    #[error("{path}: {name} must be a string, number, boolean or a list of them")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which setting.
+        name: String,
+    },
+    /// A value can't be used.
+    #[error("--{flag}: {why}")]
+    Invalid {
+        /// Which flag.
+        flag: &'static str,
+        /// Why, and what would be right.
+        why: String,
+    },
+    /// The machine does not say.
+    #[error("finding {what}: {source}")]
+    Machine {
+        /// Such as `the host's name`.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Everything `orch server` needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// The API's address.
+    pub bind: IpAddr,
+    /// The API's port.
+    pub port: u16,
+    /// This node's name: a DNS-1123 subdomain.
+    pub node_name: String,
+    /// This node's address.
+    pub node_ip: IpAddr,
+    /// Pods.
+    pub cluster_cidr: Ipv4Net,
+    /// Services.
+    pub service_cidr: Ipv4Net,
+    /// DNS domain.
+    pub cluster_domain: String,
+    /// Where the admin's kubeconfig goes.
+    pub kubeconfig: PathBuf,
+    /// Further certificate names.
+    pub tls_san: Vec<String>,
+    /// The admin's token.
+    pub token: Option<String>,
+    /// Whether to run an agent.
+    pub agent: bool,
+    /// registries.yaml.
+    pub registries: PathBuf,
+}
+
+impl ServerConfig {
+    /// Address of the `kubernetes` Service.
+    pub fn api_service_ip(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 1)
+    }
+
+    /// Address of the cluster's DNS.
+    pub fn dns_ip(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 10)
+    }
+
+    /// Where local clients reach the API.
+    pub fn local_url(&self) -> String {
+        let host = match self.bind {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("https://{}", std::net::SocketAddr::new(host, self.port))
+    }
+
+    /// Checks flags and fills in what the machine knows.
+    pub fn resolve(args: ServerArgs) -> Result<ServerConfig, ConfigError> {
+        let invalid = |flag, why: String| ConfigError::Invalid { flag, why };
+        let node_name = match args.node_name {
+            Some(name) => name,
+            None => host_name()?,
+        };
+        crate::api::names::subdomain(&node_name).map_err(|why| invalid("node-name", format!("{node_name:?}: {why}")))?;
+        crate::api::names::subdomain(&args.cluster_domain).map_err(|why| invalid("cluster-domain", why))?;
+        if args.service_cidr.prefix_len() > 28 {
+            return Err(invalid("service-cidr", format!("{} has too few addresses; use a prefix of at most /28", args.service_cidr)));
+        }
+        if args.cluster_cidr.prefix_len() > 24 {
+            return Err(invalid("cluster-cidr", format!("{} has no room for one node's /24", args.cluster_cidr)));
+        }
+        if args.cluster_cidr.contains(&args.service_cidr) || args.service_cidr.contains(&args.cluster_cidr) {
+            return Err(invalid("service-cidr", format!("{} overlaps --cluster-cidr {}", args.service_cidr, args.cluster_cidr)));
+        }
+        if args.token.as_deref().is_some_and(|token| token.len() < 16) {
+            return Err(invalid("token", "it is shorter than 16 characters and could be guessed".into()));
+        }
+        let node_ip = match args.node_ip {
+            Some(ip) => ip,
+            None => first_address()?,
+        };
+        Ok(ServerConfig {
+            data_dir: absolute(&args.data_dir)?,
+            bind: args.bind_address,
+            port: args.https_listen_port,
+            node_name,
+            node_ip,
+            cluster_cidr: args.cluster_cidr.trunc(),
+            service_cidr: args.service_cidr.trunc(),
+            cluster_domain: args.cluster_domain,
+            kubeconfig: absolute(&args.write_kubeconfig)?,
+            tls_san: args.tls_san,
+            token: args.token,
+            agent: !args.disable_agent,
+            registries: args.registries,
+        })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|source| ConfigError::Read { path: path.into(), source })
+}
+
+fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(net.network()) + n)
+}
+
+fn host_name() -> Result<String, ConfigError> {
+    let name = nix::unistd::gethostname().map_err(|e| ConfigError::Machine { what: "the host's name", source: e.into() })?;
+    Ok(name.to_string_lossy().to_lowercase())
+}
+
+/// The first global IPv4 address, else IPv6, else loopback.
+fn first_address() -> Result<IpAddr, ConfigError> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(|e| ConfigError::Machine { what: "the node's address", source: e.into() })?;
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        // Our own bridge carries the pods' gateway, not the node's address.
+        let own = interface.interface_name.starts_with("orch");
+        let address = interface.address.filter(|_| !own)?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        let v6 = || address.as_sockaddr_in6().map(|a| a.ip()).filter(|ip| !ip.is_unicast_link_local()).map(IpAddr::V6);
+        v4.or_else(v6).filter(|ip| !ip.is_loopback())
+    };
+    let mut found: Vec<IpAddr> = interfaces.filter_map(address).collect();
+    found.sort_by_key(IpAddr::is_ipv6);
+    Ok(found.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+/// Adds the settings of the configuration files to the command line of `orch server`, where neither flag nor variable sets them.
+pub fn with_files(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
+    if args.get(1).is_none_or(|command| command != "server") {
+        return Ok(args);
+    }
+    let given = |name: &str| {
+        let flag = format!("--{name}");
+        let on_line = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(&flag));
+        on_line || std::env::var_os(variable(name)).is_some()
+    };
+    let (path, explicit) = config_path(&args);
+    let mut settings = BTreeMap::new();
+    for file in config_files(&path, explicit)? {
+        settings.extend(read_settings(&file)?);
+    }
+    let mut merged = args.clone();
+    for (name, values) in settings.into_iter().filter(|(name, _)| !given(name)) {
+        merged.extend(
+            values
+                .into_iter()
+                .map(|value| OsString::from(if value.is_empty() { format!("--{name}") } else { format!("--{name}={value}") })),
+        );
+    }
+    Ok(merged)
+}
+
+fn variable(flag: &str) -> String {
+    format!("ORCH_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+fn config_path(args: &[OsString]) -> (PathBuf, bool) {
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    while let Some(arg) = args.next() {
+        if let Some(path) = arg.strip_prefix("--config=") {
+            return (path.into(), true);
+        }
+        if arg == "--config"
+            && let Some(path) = args.next()
+        {
+            return (path.into(), true);
+        }
+    }
+    match std::env::var_os("ORCH_CONFIG") {
+        Some(path) => (path.into(), true),
+        None => (CONFIG_FILE.into(), false),
+    }
+}
+
+/// `config.yaml` and `config.yaml.d/*.yaml`, lowest precedence first. A file that was asked for must be there.
+fn config_files(path: &Path, explicit: bool) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut folder = path.as_os_str().to_owned();
+    folder.push(".d");
+    let folder = PathBuf::from(folder);
+    let mut files = Vec::new();
+    if folder.is_dir() {
+        let failed = |source| ConfigError::Read { path: folder.clone(), source };
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml") {
+                files.push(file);
+            }
+        }
+    }
+    files.sort();
+    if explicit || path.exists() {
+        files.insert(0, path.into());
+    }
+    Ok(files)
+}
+
+/// Settings of one file, as flag values; a flag without a value has an empty one.
+fn read_settings(path: &Path) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let map: Option<BTreeMap<String, serde_yaml::Value>> =
+        serde_yaml::from_str(&text).map_err(|source| ConfigError::Yaml { path: path.into(), source })?;
+    let command = Cli::command();
+    let server = command.find_subcommand("server").expect("there is a server command");
+    let mut settings = BTreeMap::new();
+    for (name, value) in map.unwrap_or_default() {
+        let known = server.get_arguments().any(|arg| arg.get_long() == Some(&name)) && name != "config";
+        if !known {
+            return Err(ConfigError::Unknown { path: path.into(), name });
+        }
+        let values = flag_values(value).ok_or_else(|| ConfigError::Value { path: path.into(), name: name.clone() })?;
+        settings.insert(name, values);
+    }
+    Ok(settings)
+}
+
+fn flag_values(value: serde_yaml::Value) -> Option<Vec<String>> {
+    use serde_yaml::Value;
+    Some(match value {
+        Value::Bool(true) => vec![String::new()],
+        Value::Bool(false) | Value::Null => vec![],
+        Value::Number(number) => vec![number.to_string()],
+        Value::String(text) => vec![text],
+        Value::Sequence(items) => items.into_iter().map(flag_values).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect(),
+        Value::Mapping(_) | Value::Tagged(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(file: &str, flags: &[&str]) -> Result<ServerConfig, String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = dir.path().join("config.yaml");
+        std::fs::write(&config, file).expect("writes");
+        let base = ["orch", "server", "--node-ip=10.0.0.1", "--config", config.to_str().expect("is text")];
+        let args = base.iter().chain(flags).map(OsString::from).collect();
+        let args = with_files(args).map_err(|error| error.to_string())?;
+        match Cli::try_parse_from(args).map_err(|error| error.to_string())?.command {
+            Command::Server(args) => ServerConfig::resolve(*args).map_err(|error| error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_files() {
+        let file = "https-listen-port: 7000\ntls-san: [a.example, b.example]\nnode-name: filed\ndisable-agent: true\n";
+        let config = resolve(file, &["--node-name=flagged"]).expect("is right");
+        assert_eq!((config.port, config.node_name.as_str(), config.agent), (7000, "flagged", false));
+        assert_eq!(config.tls_san, ["a.example", "b.example"]);
+        assert_eq!(config.api_service_ip().to_string(), "10.43.0.1");
+        assert_eq!(config.dns_ip().to_string(), "10.43.0.10");
+        assert_eq!(config.local_url(), "https://127.0.0.1:7000");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("no-such: 1", &[], "no setting \"no-such\""),
+            ("- a", &[], "not a map of settings"),
+            ("node-name: {a: b}", &[], "node-name must be a string"),
+            ("", &["--service-cidr=10.42.1.0/24"], "overlaps --cluster-cidr"),
+            ("", &["--service-cidr=10.43.0.0/30"], "too few addresses"),
+            ("", &["--node-name=Not_A_Name"], "--node-name"),
+            ("", &["--token=short"], "could be guessed"),
+            ("", &["--cluster-cidr=x"], "invalid value"),
+        ];
+        for (file, flags, expected) in cases {
+            let flags: Vec<&str> = [&["--node-name=n"], *flags].concat();
+            let flags = if flags.len() > 1 && flags[1].starts_with("--node-name") { flags[1..].to_vec() } else { flags };
+            let error = resolve(file, &flags).expect_err(expected);
+            assert!(error.contains(expected), "{error:?} should say {expected:?}");
+        }
+    }
+}

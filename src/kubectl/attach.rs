@@ -1,0 +1,65 @@
+//! `attach`: connects to the process that a container runs.
+
+use std::time::Duration;
+
+use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+
+use super::error::{Error, Result};
+use super::exec::{allocate, interact, params, refuse_finished};
+use super::flags::duration;
+use super::pods;
+use super::session::{Session, from_kube};
+use super::verb::Verb;
+
+/// Flags of `attach`.
+#[derive(Args, Clone, Debug)]
+pub struct Attach {
+    /// POD or TYPE/NAME
+    pub words: Vec<String>,
+    /// Container
+    #[arg(short = 'c', long)]
+    pub container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Standard input is a terminal
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// Only print the process's own output
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+    /// How long to wait for a pod
+    #[arg(long, default_value = "1m", value_parser = duration)]
+    pub pod_running_timeout: Duration,
+}
+
+impl Verb for Attach {
+    const NAME: &'static str = "attach";
+    const ABOUT: &'static str = "Attach to a running container";
+
+    async fn run(self, session: &Session) -> Result<i32> {
+        let pod = pods::one(session, &self.words, self.pod_running_timeout).await?;
+        refuse_finished(&pod)?;
+        let container = pods::container(session, &pod, self.container.as_deref())?;
+        let own = pod["spec"]["containers"].as_array().into_iter().flatten().find(|own| own["name"] == container.as_str());
+        let has = |field: &str| own.is_some_and(|own| own[field] == true);
+        if self.stdin && !has("stdin") {
+            return Error::usage(format!("container {container} of pod {} was not created with stdin: true", pods::place(&pod).1));
+        }
+        // A container with a terminal writes to it, whether we asked for one or not.
+        if self.tty && !has("tty") {
+            session.note(&format!("error: Unable to use a TTY - container {container} did not allocate one"));
+        }
+        let tty = has("tty") && (allocate(session, self.tty, self.stdin) || !self.stdin);
+        if !self.quiet && self.stdin {
+            session.note("If you don't see a command prompt, try pressing enter.");
+        }
+        let (namespace, name) = pods::place(&pod);
+        let api: Api<Pod> = Api::namespaced(session.client().await?, namespace);
+        let server = &session.connection().await?.server;
+        let process = api.attach(name, &params(&container, self.stdin, tty)).await.map_err(|error| from_kube(error, server))?;
+        interact(session, process, self.stdin, tty).await
+    }
+}

@@ -1,0 +1,383 @@
+//! What the node forwards, as a ruleset. Pure. The shape follows upstream's nftables proxier (`pkg/proxy/nftables`), with fewer chains.
+//!
+//! - `services` (from prerouting and output): the destination is looked up once in `service-ips` or `node-ports`, whose verdicts lead
+//!   to the chain of one forward. A look-up costs the same for ten Services and ten thousand.
+//! - the chain of a forward marks what must be masqueraded and chooses an endpoint at random; with session affinity each endpoint has
+//!   a chain and a set of recent clients.
+//! - `check` (from input, forward and output): what nobody answers is refused at once: a Service without endpoints, another port of a
+//!   Service's address, an unassigned Service address (dropped, as upstream).
+//! - `postrouting`: masquerade of what is marked, of a pod that reached itself, and of what leaves the cluster.
+//!
+//! When two forwards claim one address and port, the first has it. Not forwarded: node ports on loopback addresses (as upstream's
+//! nftables mode), and IPv6.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use sha2::{Digest, Sha256};
+
+use super::super::{Forward, Forwards, Masquerade, Protocol};
+use super::model::{Chain, Ct, Data, Expr, Fib, Field, Hook, Kind, Reg, Rule, Ruleset, Set, Verdict};
+
+/// The packet mark of what is to be masqueraded, as upstream's kube-proxy.
+const MASQUERADE: u32 = 0x4000;
+/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
+const CT_NEW: u32 = 8;
+/// `IPS_DST_NAT`.
+const CT_DNAT: u32 = 1 << 5;
+
+const ADDRESS_PORT: &[Field] = &[Field::Address, Field::Port];
+const VIRTUAL: &[Field] = &[Field::Address, Field::Protocol, Field::Port];
+const NODE_PORT: &[Field] = &[Field::Protocol, Field::Port];
+
+/// What the rules need to know of the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// All pods of the cluster.
+    pub cluster: ipnet::Ipv4Net,
+    /// Pods of this node.
+    pub pods: ipnet::Ipv4Net,
+    /// Service addresses.
+    pub services: ipnet::Ipv4Net,
+    /// Service addresses a process of this node answers itself.
+    pub own: Vec<Ipv4Addr>,
+}
+
+/// The whole table.
+pub(crate) fn ruleset(layout: &Layout, forwards: &Forwards) -> Ruleset {
+    let mut ruleset = Ruleset { chains: base_chains(layout), sets: base_sets() };
+    for address in &layout.own {
+        insert(&mut ruleset, "own-addresses", address.octets().to_vec(), Data::None);
+    }
+    for forward in &forwards.services {
+        add_forward(&mut ruleset, layout, forward);
+    }
+    for port in &forwards.host_ports {
+        let SocketAddr::V4(to) = port.to else { continue };
+        let value = Data::Value(endpoint_bytes(to));
+        match port.address {
+            Some(IpAddr::V4(address)) => insert(&mut ruleset, "host-ports-at", virtual_key(address, port.protocol, port.port), value),
+            None => insert(&mut ruleset, "host-ports", port_key(port.protocol, port.port), value),
+            Some(IpAddr::V6(_)) => continue,
+        };
+        hairpin(&mut ruleset, layout, to);
+    }
+    ruleset
+}
+
+fn base_sets() -> std::collections::BTreeMap<String, Set> {
+    [
+        ("service-ips", VIRTUAL, Kind::VerdictMap),
+        ("node-ports", NODE_PORT, Kind::VerdictMap),
+        ("refused-ips", VIRTUAL, Kind::VerdictMap),
+        ("refused-node-ports", NODE_PORT, Kind::VerdictMap),
+        ("host-ports", NODE_PORT, Kind::Map(ADDRESS_PORT)),
+        ("host-ports-at", VIRTUAL, Kind::Map(ADDRESS_PORT)),
+        ("cluster-ips", &[Field::Address], Kind::Set),
+        ("own-addresses", &[Field::Address], Kind::Set),
+        ("hairpin", &[Field::Address, Field::Address], Kind::Set),
+    ]
+    .into_iter()
+    .map(|(name, key, kind)| (name.to_owned(), Set::new(key, kind)))
+    .collect()
+}
+
+fn base_chains(layout: &Layout) -> std::collections::BTreeMap<String, Chain> {
+    let hook = |kind, number, priority| Some(Hook { kind, number, priority });
+    let jump = |to: &str| vec![Rule::new().verdict(Verdict::Jump(to.into()))];
+    let new = |to: &str| vec![Rule::new().ct_bit(Ct::State, CT_NEW, 0).verdict(Verdict::Jump(to.into()))];
+    [
+        ("nat-prerouting", hook("nat", 0, -100), jump("services")),
+        ("nat-output", hook("nat", 3, -100), jump("services")),
+        ("nat-postrouting", hook("nat", 4, 100), postrouting(layout)),
+        ("filter-input", hook("filter", 1, 0), new("check")),
+        ("filter-forward", hook("filter", 2, 0), new("check")),
+        ("filter-output", hook("filter", 3, 0), new("check")),
+        ("services", None, services()),
+        ("check", None, check(layout)),
+        ("refuse", None, vec![Rule::new().then(Expr::Reject)]),
+    ]
+    .into_iter()
+    .map(|(name, hook, rules)| (name.to_owned(), Chain { hook, rules }))
+    .collect()
+}
+
+fn own_returns() -> Rule {
+    Rule::new().destination(0).then(Expr::InSet { set: "own-addresses".into(), key: Reg(0) }).verdict(Verdict::Return)
+}
+
+fn services() -> Vec<Rule> {
+    let dnat = |rule: Rule, map: &str, key: u32| {
+        rule.then(Expr::Map { map: map.into(), key: Reg(key), to: Reg(4) }).then(Expr::Dnat { address: Reg(4), port: Reg(5) })
+    };
+    let verdicts = |rule: Rule, map: &str, key: u32| rule.then(Expr::VerdictMap { map: map.into(), key: Reg(key) });
+    vec![
+        own_returns(),
+        verdicts(Rule::new().destination(0).protocol_port(1), "service-ips", 0),
+        dnat(Rule::new().destination(0).protocol_port(1), "host-ports-at", 0),
+        verdicts(Rule::new().for_this_host(0).protocol_port(1), "node-ports", 1),
+        dnat(Rule::new().for_this_host(0).protocol_port(1), "host-ports", 1),
+    ]
+}
+
+fn check(layout: &Layout) -> Vec<Rule> {
+    let verdicts = |rule: Rule, map: &str, key: u32| rule.then(Expr::VerdictMap { map: map.into(), key: Reg(key) });
+    vec![
+        own_returns(),
+        verdicts(Rule::new().destination(0).protocol_port(1), "refused-ips", 0),
+        verdicts(Rule::new().for_this_host(0).protocol_port(1), "refused-node-ports", 1),
+        Rule::new().destination(0).then(Expr::InSet { set: "cluster-ips".into(), key: Reg(0) }).verdict(Verdict::Goto("refuse".into())),
+        Rule::new().destination(0).within(0, layout.services, true).verdict(Verdict::Drop).note("unassigned service address"),
+    ]
+}
+
+fn postrouting(layout: &Layout) -> Vec<Rule> {
+    let multicast = ipnet::Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
+    let pair = |rule: Rule| rule.source(0).destination(1).then(Expr::InSet { set: "hairpin".into(), key: Reg(0) });
+    let outside = Rule::new().source(0).within(0, layout.pods, true).destination(0).within(0, layout.cluster, false);
+    vec![
+        Rule::new().take_mark(MASQUERADE, 0).then(Expr::Masquerade),
+        pair(Rule::new().ct_bit(Ct::Status, CT_DNAT, 0)).then(Expr::Masquerade).note("a pod that reached itself"),
+        outside.destination(0).within(0, multicast, false).then(Expr::Masquerade).note("pods to the world"),
+    ]
+}
+
+/// Puts an element in; says whether the place was free.
+fn insert(ruleset: &mut Ruleset, set: &str, key: Vec<u8>, data: Data) -> bool {
+    let elements = &mut ruleset.sets.get_mut(set).expect("the base sets are always there").elements;
+    let free = !elements.contains_key(&key);
+    if free {
+        elements.insert(key, data);
+    }
+    free
+}
+
+fn hairpin(ruleset: &mut Ruleset, layout: &Layout, to: SocketAddrV4) {
+    if layout.pods.contains(to.ip()) {
+        let pair = [to.ip().octets(), to.ip().octets()].concat();
+        insert(ruleset, "hairpin", pair, Data::None);
+    }
+}
+
+fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+/// Protocol and port as they lie in registers: each at the start of four bytes.
+fn port_key(protocol: Protocol, port: u16) -> Vec<u8> {
+    let port = port.to_be_bytes();
+    vec![protocol_number(protocol), 0, 0, 0, port[0], port[1], 0, 0]
+}
+
+fn virtual_key(address: Ipv4Addr, protocol: Protocol, port: u16) -> Vec<u8> {
+    [address.octets().to_vec(), port_key(protocol, port)].concat()
+}
+
+fn endpoint_bytes(endpoint: SocketAddrV4) -> Vec<u8> {
+    let port = endpoint.port().to_be_bytes();
+    [&endpoint.ip().octets()[..], &port, &[0, 0]].concat()
+}
+
+fn only_v4(endpoints: &[SocketAddr]) -> Vec<SocketAddrV4> {
+    endpoints.iter().filter_map(|e| if let SocketAddr::V4(e) = e { Some(*e) } else { None }).collect()
+}
+
+/// 64 bits of a name: enough to tell all Services of a cluster apart.
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn add_forward(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward) {
+    let endpoints = only_v4(&forward.endpoints);
+    let inside = forward.inside.as_deref().map(only_v4);
+    // The name of the chain holds what the forward *is*, not where it goes, so that it lives on when endpoints change.
+    let id = short_hash(&format!(
+        "{} {:?} {:?} {} {:?} {:?}",
+        forward.name, forward.protocol, forward.addresses, forward.port, forward.node_port, forward.affinity
+    ));
+    let reachable = !endpoints.is_empty() || inside.as_ref().is_some_and(|inside| !inside.is_empty());
+    let chain = format!("svc-{id}");
+    let (ips, ports, verdict) = if reachable {
+        ("service-ips", "node-ports", Verdict::Goto(chain.clone()))
+    } else {
+        ("refused-ips", "refused-node-ports", Verdict::Goto("refuse".into()))
+    };
+    let mut used = false;
+    for address in forward.addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }) {
+        used |= insert(ruleset, ips, virtual_key(address, forward.protocol, forward.port), Data::Verdict(verdict.clone()));
+        if layout.services.contains(&address) && !layout.own.contains(&address) {
+            insert(ruleset, "cluster-ips", address.octets().to_vec(), Data::None);
+        }
+    }
+    if let Some(port) = forward.node_port {
+        used |= insert(ruleset, ports, port_key(forward.protocol, port), Data::Verdict(verdict));
+    }
+    if !used || !reachable {
+        return;
+    }
+    let mut rules = Vec::new();
+    if let Some(inside) = &inside {
+        rules.extend(way_inside(ruleset, layout, forward, &id, inside));
+    }
+    match forward.masquerade {
+        Masquerade::Never => {}
+        Masquerade::FromOutside => rules.push(Rule::new().source(0).within(0, layout.cluster, false).mark(MASQUERADE, 0)),
+        Masquerade::Always => rules.push(Rule::new().mark(MASQUERADE, 0)),
+    }
+    rules.extend(choose(ruleset, layout, forward, &id, &endpoints));
+    if let Some(first) = rules.first_mut() {
+        *first = std::mem::take(first).note(&forward.name);
+    }
+    ruleset.chains.insert(chain, Chain { hook: None, rules });
+}
+
+/// Clients inside the cluster, and the node itself, are led to other endpoints than the rest of the world.
+fn way_inside(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &str, inside: &[SocketAddrV4]) -> Vec<Rule> {
+    let chain = format!("in-{id}");
+    let rules = choose(ruleset, layout, forward, &format!("{id}-in"), inside);
+    ruleset.chains.insert(chain.clone(), Chain { hook: None, rules });
+    let goto = Verdict::Goto(chain);
+    vec![
+        Rule::new().source(0).within(0, layout.cluster, true).verdict(goto.clone()),
+        Rule::new().local(Fib::Source, 0).mark(MASQUERADE, 0).verdict(goto),
+    ]
+}
+
+/// The rules that end at one of the endpoints. None: the packet is dropped, for it may not be answered here.
+fn choose(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &str, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
+    for endpoint in endpoints {
+        hairpin(ruleset, layout, *endpoint);
+    }
+    let dnat = Expr::Dnat { address: Reg(0), port: Reg(1) };
+    let load = |endpoint: SocketAddrV4| {
+        let port = endpoint.port().to_be_bytes();
+        Rule::new()
+            .then(Expr::Load { to: Reg(0), value: endpoint.ip().octets().to_vec() })
+            .then(Expr::Load { to: Reg(1), value: vec![port[0], port[1]] })
+            .then(dnat.clone())
+    };
+    if let Some(seconds) = forward.affinity.filter(|_| endpoints.len() > 1) {
+        return choose_with_affinity(ruleset, id, seconds, endpoints, load);
+    }
+    match endpoints {
+        [] => vec![Rule::new().verdict(Verdict::Drop)],
+        [one] => vec![load(*one)],
+        many => {
+            let elements = many.iter().enumerate().map(|(n, e)| (index_key(n), Data::Value(endpoint_bytes(*e)))).collect();
+            vec![
+                Rule::new()
+                    .then(Expr::Random { below: many.len() as u32, to: Reg(0) })
+                    .then(Expr::OwnMap { kind: Kind::IndexMap(ADDRESS_PORT), elements, key: Reg(0), to: Reg(0) })
+                    .then(dnat),
+            ]
+        }
+    }
+}
+
+fn index_key(n: usize) -> Vec<u8> {
+    (n as u32).to_ne_bytes().to_vec()
+}
+
+/// Each endpoint has a chain and a set of the clients it served lately. A client found in one goes there again and stays in the set; any other
+/// is sent somewhere and remembered.
+fn choose_with_affinity(
+    ruleset: &mut Ruleset,
+    id: &str,
+    seconds: u32,
+    endpoints: &[SocketAddrV4],
+    load: impl Fn(SocketAddrV4) -> Rule,
+) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let mut elements = Vec::new();
+    for (n, endpoint) in endpoints.iter().enumerate() {
+        let hash = short_hash(&format!("{id} {endpoint} {seconds}"));
+        let (chain, set) = (format!("ep-{hash}"), format!("clients-{hash}"));
+        ruleset.sets.insert(set.clone(), Set::new(&[Field::Address], Kind::Timed(seconds)));
+        let remember = Rule::new().source(0).then(Expr::Update { set: set.clone(), key: Reg(0) });
+        ruleset.chains.insert(chain.clone(), Chain { hook: None, rules: vec![remember, load(*endpoint)] });
+        rules.push(Rule::new().source(0).then(Expr::InSet { set, key: Reg(0) }).verdict(Verdict::Goto(chain.clone())));
+        elements.push((index_key(n), Data::Verdict(Verdict::Goto(chain))));
+    }
+    rules.push(Rule::new().then(Expr::Random { below: endpoints.len() as u32, to: Reg(0) }).then(Expr::OwnMap {
+        kind: Kind::IndexVerdictMap,
+        elements,
+        key: Reg(0),
+        to: Reg(0),
+    }));
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diff::{Message, diff};
+    use super::*;
+
+    fn layout() -> Layout {
+        let net = |text: &str| text.parse().expect("a range");
+        Layout { cluster: net("10.42.0.0/16"), pods: net("10.42.0.0/24"), services: net("10.43.0.0/16"), own: vec![] }
+    }
+
+    fn service(n: u16, endpoints: &[&str]) -> Forward {
+        let [high, low] = n.to_be_bytes();
+        Forward {
+            name: format!("default/s{n}:http"),
+            protocol: Protocol::Tcp,
+            addresses: vec![Ipv4Addr::new(10, 43, high, low).into()],
+            port: 80,
+            node_port: None,
+            endpoints: endpoints.iter().map(|e| e.parse().expect("an address")).collect(),
+            inside: None,
+            masquerade: Masquerade::FromOutside,
+            affinity: None,
+        }
+    }
+
+    fn table(services: Vec<Forward>) -> Ruleset {
+        ruleset(&layout(), &Forwards { services, host_ports: vec![] })
+    }
+
+    #[test]
+    fn a_change_costs_the_same_among_thousands() {
+        let many = |last: &[&str]| (0..2000).map(|n| service(n, if n == 1999 { last } else { &["10.42.1.9:8080"] })).collect();
+        let (old, new) = (table(many(&["10.42.1.1:8080"])), table(many(&["10.42.1.1:8080", "10.42.1.2:8080"])));
+        assert_eq!(diff(&old, &old), []);
+        let messages = diff(&old, &new);
+        assert!(matches!(&messages[0], Message::Flush(_)) && messages.len() == 3, "{messages:?}");
+    }
+
+    #[test]
+    fn without_endpoints_it_is_refused_and_has_no_chain() {
+        let table = table(vec![service(7, &[])]);
+        assert_eq!(table.sets["refused-ips"].elements.len(), 1);
+        assert!(table.sets["service-ips"].elements.is_empty());
+        assert!(!table.chains.keys().any(|name| name.starts_with("svc-")));
+    }
+
+    #[test]
+    fn the_first_claim_wins() {
+        let (first, mut second) = (service(7, &["10.42.0.2:80"]), service(7, &["10.42.0.3:80"]));
+        second.name = "default/thief:http".into();
+        assert_eq!(table(vec![first.clone(), second]), {
+            // Only the hairpin of the loser would differ, and it is not looked at.
+            table(vec![first])
+        });
+    }
+
+    #[test]
+    fn only_pods_of_this_node_reach_themselves_here() {
+        let table = table(vec![service(7, &["10.42.0.2:80", "10.42.1.2:80", "192.0.2.1:80"])]);
+        assert_eq!(table.sets["hairpin"].elements.len(), 1);
+    }
+
+    #[test]
+    fn affinity_remembers_clients_per_endpoint() {
+        let mut forward = service(7, &["10.42.0.2:80", "10.42.0.3:80"]);
+        forward.affinity = Some(60);
+        let table = table(vec![forward]);
+        assert_eq!(table.sets.values().filter(|set| set.kind == Kind::Timed(60)).count(), 2);
+        assert_eq!(table.chains.keys().filter(|name| name.starts_with("ep-")).count(), 2);
+    }
+}

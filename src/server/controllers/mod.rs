@@ -1,0 +1,79 @@
+//! The controllers: one file each, one row each in [`controllers`].
+//!
+//! Every one is a pure function of a snapshot. Never: I/O, a clock, or a call of another controller.
+
+mod conditions;
+mod daemonset;
+mod deployment;
+mod endpoints;
+mod event_ttl;
+mod garbage;
+mod hash;
+mod job;
+mod kubernetes_service;
+mod namespace_defaults;
+mod namespace_lifecycle;
+mod node_lifecycle;
+mod pod_gc;
+mod pods;
+mod replicaset;
+mod statefulset;
+
+use crate::server::reconcile::Controller;
+
+/// What the garbage collector must know of a served resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceInfo {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// `pods`.
+    pub resource: &'static str,
+    /// Whether its objects live in a namespace.
+    pub namespaced: bool,
+}
+
+/// What the controllers are told about the cluster.
+#[derive(Clone, Debug)]
+pub struct ControllersConfig {
+    /// The cluster's CA certificate, published in every namespace.
+    pub ca_pem: String,
+    /// Address of the `kubernetes` Service.
+    pub service_ip: std::net::IpAddr,
+    /// Where the API server itself listens, as its Service's endpoint.
+    pub advertise_address: std::net::IpAddr,
+    /// And on which port.
+    pub advertise_port: u16,
+    /// All resources served.
+    pub resources: Vec<ResourceInfo>,
+    /// When this server started: silence of a node from before does not count against it.
+    pub started: jiff::Timestamp,
+}
+
+/// All controllers.
+pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(deployment::Deployments),
+        Box::new(replicaset::ReplicaSets),
+        Box::new(replicaset::ReplicationControllers),
+        Box::new(endpoints::EndpointsController),
+        Box::new(endpoints::EndpointSlices),
+        Box::new(namespace_defaults::SystemNamespaces),
+        Box::new(namespace_defaults::DefaultAccounts),
+        Box::new(namespace_defaults::RootCa { ca_pem: config.ca_pem.clone() }),
+        Box::new(namespace_lifecycle::Namespaces),
+        Box::new(garbage::Garbage::new(&config.resources)),
+        Box::new(node_lifecycle::Nodes { started: config.started }),
+        Box::new(pod_gc::PodGarbage),
+        Box::new(kubernetes_service::KubernetesService {
+            service_ip: config.service_ip,
+            address: config.advertise_address,
+            port: config.advertise_port,
+        }),
+        Box::new(event_ttl::EventTtl),
+        Box::new(job::Jobs),
+        Box::new(daemonset::DaemonSets),
+        Box::new(statefulset::StatefulSets),
+    ]
+}

@@ -1,0 +1,307 @@
+//! The API over HTTP.
+//!
+//! The way of a request: [`transport`](crate::transport) accepts the connection, [`peer`] identifies it, [`handle`] parses the path ([`path`]), asks who
+//! ([`auth::authn`](crate::server::auth::authn)) and whether ([`auth::authz`](crate::server::auth::authz)), and hands it to [`verbs`]
+//! (all kinds), [`special`] and [`reviews`] (subresources and questions that are not generic), [`stream`] and [`proxy`] (pods and nodes),
+//! or [`plain`] (health, version, discovery, OpenAPI).
+//!
+//! Invariants: nothing but health and version answers without an identity; a handler that panics costs its request only; a request
+//! that is no stream ends within a minute; bodies are bounded.
+//!
+//! Never: touches the store but through the registry and its snapshots, or knows a kind that is not in the table (special subresources
+//! excepted).
+
+pub mod discovery;
+pub mod metrics;
+pub mod negotiate;
+pub mod openapi;
+pub mod path;
+pub mod peer;
+pub mod plain;
+mod proxy;
+pub mod query;
+pub mod reply;
+mod reviews;
+mod special;
+mod stream;
+pub mod table;
+mod verbs;
+mod watch;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body_util::BodyExt;
+use k8s_openapi::Resource;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Status;
+use crate::server::auth::{Authenticator, Decision, authorize, authz};
+use crate::server::registry::{KindDef, Registry, User};
+use discovery::Discovery;
+use metrics::Metrics;
+use path::RequestInfo;
+pub use peer::{Peer, identify};
+use plain::Readiness;
+use query::Query;
+
+/// Largest request body, as upstream.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// How much, and for how long, of a refused body is taken all the same.
+const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is no stream ends after this.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The OpenAPI documents, made elsewhere from the table of kinds.
+pub trait OpenApi: Send + Sync {
+    /// `/openapi/v2` as JSON.
+    fn v2_json(&self) -> Bytes;
+    /// `/openapi/v2` as gnostic protobuf.
+    fn v2_protobuf(&self) -> Bytes;
+    /// `/openapi/v3`.
+    fn v3_index(&self) -> Bytes;
+    /// `/openapi/v3/PATH`, where PATH is such as `apis/apps/v1`.
+    fn v3(&self, group_version_path: &str) -> Option<Bytes>;
+}
+
+/// Facts of the cluster that answers need.
+#[derive(Clone, Debug)]
+pub struct ClusterInfo {
+    /// `gitVersion` of `/version`, such as `v1.37.0+orch`.
+    pub version: String,
+    /// `HOST:PORT` where clients reach this server (for `/api`).
+    pub server_address: String,
+}
+
+/// All that handlers share.
+pub struct App {
+    /// The verbs.
+    pub registry: Registry,
+    /// Who.
+    pub authenticator: Authenticator,
+    /// OpenAPI documents.
+    pub openapi: Arc<dyn OpenApi>,
+    /// TLS towards kubelets.
+    pub kubelet_tls: Arc<rustls::ClientConfig>,
+    /// Facts.
+    pub cluster: ClusterInfo,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
+    /// What `/metrics` says.
+    pub metrics: Metrics,
+    /// What clients can discover.
+    pub discovery: Discovery,
+    /// Cancelled when the server stops: streams end.
+    pub stopping: CancellationToken,
+}
+
+/// Shared by all requests.
+pub type AppState = Arc<App>;
+
+impl App {
+    /// The parts, put together. `stopping` is also given to [`serve`].
+    pub fn new(
+        registry: Registry,
+        authenticator: Authenticator,
+        openapi: Arc<dyn OpenApi>,
+        kubelet_tls: Arc<rustls::ClientConfig>,
+        cluster: ClusterInfo,
+        readiness: Arc<Readiness>,
+        stopping: CancellationToken,
+    ) -> AppState {
+        let discovery = Discovery::new(registry.kinds());
+        Arc::new(App {
+            registry,
+            authenticator,
+            openapi,
+            kubelet_tls,
+            cluster,
+            readiness,
+            metrics: Metrics::default(),
+            discovery,
+            stopping,
+        })
+    }
+
+    /// The row of a kind that this file's neighbours know by type.
+    fn kind_of<T: Resource>(&self) -> Result<&'static KindDef, Status> {
+        let found = self.registry.kind(T::GROUP, T::VERSION, T::URL_PATH_SEGMENT);
+        found.ok_or_else(|| Status::internal(format!("{} is not in the table of kinds", T::KIND)))
+    }
+
+    /// An object of a known type.
+    fn get<T: crate::api::Kind>(&self, namespace: &str, name: &str) -> Result<Arc<T>, Status> {
+        let entry = self.registry.get(self.kind_of::<T>()?, namespace, name)?;
+        entry.typed::<T>().map_err(Status::internal)
+    }
+}
+
+/// One request on its way through the handlers.
+pub(crate) struct Call {
+    pub app: AppState,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub user: Arc<User>,
+    pub request: Request,
+}
+
+impl Call {
+    fn header(&self, name: HeaderName) -> &str {
+        header(self.request.headers(), name)
+    }
+
+    /// `Accept`, all of its lines.
+    fn accept(&self) -> String {
+        let lines = self.request.headers().get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+        lines.collect::<Vec<_>>().join(",")
+    }
+
+    fn content_type(&self) -> String {
+        self.header(CONTENT_TYPE).to_owned()
+    }
+
+    fn user_agent(&self) -> String {
+        self.header(USER_AGENT).to_owned()
+    }
+
+    /// The whole body, within the limit.
+    async fn body(&mut self) -> Result<Bytes, Status> {
+        let mut body = std::mem::take(self.request.body_mut());
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Status::bad_request(format!("reading the request body: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > BODY_LIMIT {
+                tokio::spawn(drain(body));
+                return Err(Status::too_large(BODY_LIMIT));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+}
+
+/// Takes the rest of a body that was refused, within bounds: a client that is still sending would otherwise see a broken stream
+/// (HTTP/2) or connection rather than the answer.
+async fn drain(mut body: Body) {
+    let all = async {
+        let mut left = DRAIN_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(size) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever takes longer is cut off.
+    tokio::time::timeout(DRAIN_TIMEOUT, all).await.ok();
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// The whole API as one service. Paths are data ([`path`]), so there is one route.
+pub fn router(state: AppState) -> Router {
+    Router::new().fallback(handle).with_state(state)
+}
+
+/// The shell around every request: id, panics, time, compression, metrics.
+async fn handle(State(app): State<AppState>, request: Request) -> Response {
+    let started = Instant::now();
+    let headers = request.headers().clone();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let (label, result) = match RequestInfo::parse(method.as_str(), uri.path(), &query) {
+        Ok(info) => (metrics::Label::of(&app.registry, &info), guarded(&app, info, query, request).await),
+        Err(refusal) => (metrics::Label::default(), Err(refusal)),
+    };
+    let mut response = result.unwrap_or_else(|refusal| reply::status(&refusal));
+    let id = header(&headers, HeaderName::from_static("audit-id")).to_owned();
+    let id = if id.is_empty() || id.len() > 64 { uuid::Uuid::new_v4().to_string() } else { id };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    response.headers_mut().entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    app.metrics.count(label, response.status().as_u16(), started.elapsed());
+    tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), took = ?started.elapsed(), "request");
+    reply::compress(&headers, response)
+}
+
+/// Runs the handler so that neither a panic nor a hang of it reaches further than its request.
+async fn guarded(app: &AppState, info: RequestInfo, query: Query, request: Request) -> Result<Response, Status> {
+    let (path, long) = (info.path.clone(), info.is_long_running());
+    let work = AssertUnwindSafe(respond(app.clone(), info, query, request)).catch_unwind();
+    let outcome = match long {
+        true => work.await,
+        false => tokio::time::timeout(REQUEST_TIMEOUT, work)
+            .await
+            .map_err(|_| Status::timeout(format!("request did not complete within {} seconds", REQUEST_TIMEOUT.as_secs())))?,
+    };
+    outcome.unwrap_or_else(|_| {
+        tracing::error!(path, "a handler panicked; only this request fails");
+        Err(Status::internal("the handler of this request failed; the server's log says where"))
+    })
+}
+
+/// Who, whether, and then the handler.
+async fn respond(app: AppState, info: RequestInfo, query: Query, request: Request) -> Result<Response, Status> {
+    if let Some(name) = request.headers().keys().find(|name| name.as_str().starts_with("impersonate-")) {
+        return Err(Status::bad_request(format!("impersonation is not supported: remove the header {name}")));
+    }
+    let public = !info.is_resource && ["GET", "HEAD"].contains(&request.method().as_str()) && plain::is_public(&info.path);
+    let user = match authenticate(&app, &request) {
+        Ok(Some(user)) => Arc::new(user),
+        // Health stays readable with whatever a probe sends along.
+        _ if public => Arc::new(anonymous()),
+        Ok(None) => return Err(Status::unauthorized()),
+        Err(error) => {
+            tracing::info!(path = info.path, %error, "refused credentials");
+            return Err(Status::unauthorized());
+        }
+    };
+    if !public {
+        let asked = info.attributes();
+        let state = app.registry.store().snapshot();
+        if let Decision::Deny(reason) = authorize(&state, &user, &asked) {
+            return Err(authz::refusal(&user, &asked, &reason));
+        }
+    }
+    let call = Call { app, info, query, user, request };
+    if call.info.is_resource { verbs::resource(call).await } else { plain::serve(call).await }
+}
+
+fn anonymous() -> User {
+    User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
+}
+
+fn authenticate(app: &App, request: &Request<Body>) -> Result<Option<User>, crate::server::auth::AuthnError> {
+    if let Some(user) = request.extensions().get::<Arc<Peer>>().and_then(|peer| peer.user.clone()) {
+        return Ok(Some(user));
+    }
+    let state = app.registry.store().snapshot();
+    let sent = request.headers().get(AUTHORIZATION);
+    // A header that is no text is still a header: it must not pass for none.
+    let sent = sent.map(|value| value.to_str().unwrap_or("unreadable"));
+    app.authenticator.header(sent, &state, jiff::Timestamp::now().as_second())
+}
+
+/// 405 for a method that a path does not have.
+fn only(method: &Method, allowed: &[Method]) -> Result<(), Status> {
+    if allowed.contains(method) { Ok(()) } else { Err(Status::method_not_allowed(method.as_str())) }
+}

@@ -1,0 +1,208 @@
+//! OpenAPI documents: what kubectl reads for `explain`, for validation, and to know which parameters an operation takes.
+//!
+//! Words: a *document* is one of the v3 documents (one per group and version) or the v2 one (everything, as JSON or as the protobuf
+//! messages of the gnostic library that clients parse). An *operation* is one verb on one path.
+//!
+//! Documents follow from the table of kinds alone and never change while the server runs. They are large (apps/v1: almost a
+//! megabyte) and rarely asked for, so each is made on demand and kept compressed only; the hash in the index is of its content.
+//!
+//! Follows upstream's published `api/openapi-spec` and kube-openapi's handlers. Never: HTTP. Whoever serves these negotiates.
+
+mod gnostic;
+mod operations;
+mod schemas;
+mod swagger;
+mod v3;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use parking_lot::Mutex;
+use schemars::{Schema, SchemaGenerator};
+use sha2::{Digest, Sha256};
+
+use crate::server::registry::KindDef;
+use crate::server::registry::strategy::Subresource;
+
+/// What the documents say about one kind.
+#[derive(Clone)]
+pub struct KindDoc {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// Version, such as `v1`.
+    pub version: &'static str,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// `pods`.
+    pub resource: &'static str,
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// Only created, never stored (reviews).
+    pub virtual_only: bool,
+    /// `status` and `scale`, where served.
+    pub subresources: &'static [Subresource],
+    /// Its schema: `generator.subschema_for::<T>()`.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl From<&KindDef> for KindDoc {
+    fn from(kind: &KindDef) -> KindDoc {
+        KindDoc {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            resource: kind.resource,
+            namespaced: kind.info.namespaced,
+            virtual_only: kind.info.virtual_only,
+            subresources: kind.info.subresources,
+            schema: kind.schema,
+        }
+    }
+}
+
+impl KindDoc {
+    /// `api/v1` or `apis/apps/v1`: the key in the index, and the path without its first slash.
+    fn root(&self) -> String {
+        if self.group.is_empty() { format!("api/{}", self.version) } else { format!("apis/{}/{}", self.group, self.version) }
+    }
+}
+
+/// A document, compressed.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Hash of the uncompressed content, in hexadecimal, for `ETag` and for the index.
+    pub hash: String,
+    /// The content, with `Content-Encoding: gzip`.
+    pub gzip: Bytes,
+}
+
+/// Which document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// `/openapi/v2` as JSON.
+    V2Json,
+    /// `/openapi/v2` as protobuf.
+    V2Protobuf,
+    /// `/openapi/v3/` and this path, such as `apis/apps/v1`.
+    V3(String),
+}
+
+/// All documents of a table of kinds.
+pub struct Documents {
+    kinds: Vec<KindDoc>,
+    /// What was asked for, compressed.
+    made: Mutex<BTreeMap<Name, Document>>,
+    /// The index, once it was asked for.
+    index: Mutex<Option<Bytes>>,
+}
+
+impl super::OpenApi for Documents {
+    fn v2_json(&self) -> Bytes {
+        Documents::v2_json(self)
+    }
+    fn v2_protobuf(&self) -> Bytes {
+        Documents::v2_protobuf(self)
+    }
+    fn v3_index(&self) -> Bytes {
+        Documents::v3_index(self)
+    }
+    fn v3(&self, group_version_path: &str) -> Option<Bytes> {
+        Documents::v3(self, group_version_path)
+    }
+}
+
+impl Documents {
+    /// The documents of these kinds.
+    pub fn new(kinds: &'static [KindDef]) -> Documents {
+        Documents::of(kinds.iter().map(KindDoc::from).collect())
+    }
+
+    /// The documents of these kinds.
+    pub fn of(kinds: Vec<KindDoc>) -> Documents {
+        Documents { kinds, made: Mutex::default(), index: Mutex::default() }
+    }
+
+    /// `/openapi/v2` as JSON.
+    pub fn v2_json(&self) -> Bytes {
+        self.plain(&Name::V2Json).expect("the v2 document always exists")
+    }
+
+    /// `/openapi/v2` as gnostic protobuf (`openapi.v2.Document`).
+    pub fn v2_protobuf(&self) -> Bytes {
+        self.plain(&Name::V2Protobuf).expect("the v2 document always exists")
+    }
+
+    /// `/openapi/v3`: the paths of all documents, with hashes.
+    pub fn v3_index(&self) -> Bytes {
+        self.index.lock().get_or_insert_with(|| self.make_index()).clone()
+    }
+
+    /// `/openapi/v3/PATH`, such as `apis/apps/v1`. `None` when no kind is served there.
+    pub fn v3(&self, path: &str) -> Option<Bytes> {
+        self.plain(&Name::V3(path.into()))
+    }
+
+    /// A document in compressed form. `None` when there is no such one.
+    pub fn document(&self, name: &Name) -> Option<Document> {
+        if let Some(made) = self.made.lock().get(name) {
+            return Some(made.clone());
+        }
+        // Made without the lock: two who ask at once both do the work, and nobody waits for another's document.
+        let document = compress(&self.make(name)?);
+        Some(self.made.lock().entry(name.clone()).or_insert(document).clone())
+    }
+
+    fn plain(&self, name: &Name) -> Option<Bytes> {
+        let document = self.document(name)?;
+        let mut plain = Vec::new();
+        GzDecoder::new(&document.gzip[..]).read_to_end(&mut plain).expect("what was compressed here decompresses");
+        Some(plain.into())
+    }
+
+    fn make(&self, name: &Name) -> Option<Vec<u8>> {
+        match name {
+            Name::V2Json => Some(encode(&swagger::document(&self.kinds))),
+            Name::V2Protobuf => Some(gnostic::encode(&swagger::document(&self.kinds))),
+            Name::V3(path) => {
+                let kinds: Vec<KindDoc> = self.kinds.iter().filter(|kind| kind.root() == *path).cloned().collect();
+                (!kinds.is_empty()).then(|| encode(&v3::document(&kinds)))
+            }
+        }
+    }
+
+    fn make_index(&self) -> Bytes {
+        let roots: BTreeSet<String> = self.kinds.iter().map(KindDoc::root).collect();
+        let paths: serde_json::Map<_, _> = roots
+            .into_iter()
+            .filter_map(|root| {
+                let content = self.make(&Name::V3(root.clone()))?;
+                let url = format!("/openapi/v3/{root}?hash={}", hash(&content));
+                Some((root, serde_json::json!({ "serverRelativeURL": url })))
+            })
+            .collect();
+        encode(&serde_json::json!({ "paths": paths })).into()
+    }
+}
+
+fn encode(value: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON tree has string keys only, so it always encodes")
+}
+
+/// Upper case, as upstream's.
+fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn compress(content: &[u8]) -> Document {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let gzip = encoder.write_all(content).and_then(|()| encoder.finish()).expect("writing to memory can't fail");
+    Document { hash: hash(content), gzip: gzip.into() }
+}
+
+#[cfg(test)]
+#[path = "openapi/tests.rs"]
+mod tests;

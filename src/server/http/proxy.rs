@@ -1,0 +1,140 @@
+//! `pods/NAME/proxy` and `services/NAME/proxy`: a request to a pod's own port, dialled from this server.
+//!
+//! Names are `[SCHEME:]NAME[:PORT]`; a service's port is resolved to one of its ready endpoints. Only plain HTTP is spoken.
+//!
+//! Never: dials anything but the address of a pod in the store. Follows upstream's `registry/core/{pod,service}` `ResourceLocation`.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::Uri;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use rand::seq::IndexedRandom;
+use tokio::net::TcpStream;
+
+use super::{Call, stream};
+use crate::api::Status;
+use crate::server::auth::Lookup;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A parsed `[SCHEME:]NAME[:PORT]`.
+#[derive(Debug, PartialEq, Eq)]
+struct Target<'a> {
+    scheme: &'a str,
+    name: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn parse(text: &'a str) -> Option<Target<'a>> {
+        let (scheme, name, port) = match text.split(':').collect::<Vec<_>>().as_slice() {
+            [name] => ("", *name, ""),
+            [name, port] => ("", *name, *port),
+            [scheme, name, port] if ["", "http", "https"].contains(scheme) => (*scheme, *name, *port),
+            _ => return None,
+        };
+        (!name.is_empty()).then_some(Target { scheme, name, port })
+    }
+}
+
+/// Relays to the pod, or to a pod of the service.
+pub(super) async fn serve(call: Call) -> Result<Response, Status> {
+    let info = &call.info;
+    let invalid = || Status::bad_request(format!("invalid {} request {:?}", info.resource, info.name));
+    let target = Target::parse(&info.name).ok_or_else(invalid)?;
+    if target.scheme == "https" {
+        return Err(Status::new(501, "NotImplemented", "proxying to a pod over https is not supported yet"));
+    }
+    let (address, port) = match info.resource.as_str() {
+        "pods" => pod_address(&call, &target)?,
+        _ => service_address(&call, &target)?,
+    };
+    let query = call.request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    let path = format!("/{}{query}", info.rest);
+    let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{path:?} is no request path: {e}")))?;
+    let unreachable = |why: String| Status::unavailable(format!("error trying to reach service: dial tcp {address}:{port}: {why}"));
+    let connect = TcpStream::connect((address.as_str(), port));
+    let connected = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(result) => result.map_err(|e| unreachable(e.to_string()))?,
+        Err(_) => return Err(unreachable("i/o timeout".into())),
+    };
+    let host = stream::authority(&address, port);
+    let stopping = call.app.stopping.clone().cancelled_owned();
+    stream::forward(connected, call.request, uri, &host, stopping).await
+}
+
+fn pod_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), Status> {
+    let pod = call.app.get::<Pod>(&call.info.namespace, target.name)?;
+    let address = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty());
+    let address = address.ok_or_else(|| Status::bad_request("address not allowed: the pod has no address yet"))?;
+    let ports = pod.spec.iter().flat_map(|s| &s.containers).flat_map(|c| c.ports.iter().flatten());
+    let port = match target.port {
+        "" => ports.map(|p| p.container_port).next().unwrap_or(80),
+        text => match text.parse() {
+            Ok(number) => number,
+            Err(_) => {
+                let mut named = ports.filter(|p| p.name.as_deref() == Some(text));
+                named
+                    .next()
+                    .map(|p| p.container_port)
+                    .ok_or_else(|| Status::bad_request(format!("pod {:?} has no port {text:?}", target.name)))?
+            }
+        },
+    };
+    let port = u16::try_from(port).map_err(|_| Status::bad_request(format!("{port} is no port")))?;
+    Ok((address, port))
+}
+
+fn service_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), Status> {
+    let namespace = &call.info.namespace;
+    let service = call.app.get::<Service>(namespace, target.name)?;
+    let ports = service.spec.as_ref().and_then(|s| s.ports.clone()).unwrap_or_default();
+    let found = match target.port {
+        "" if ports.len() == 1 => ports.first(),
+        wanted => ports.iter().find(|p| p.name.as_deref() == Some(wanted).filter(|w| !w.is_empty()) || p.port.to_string() == wanted),
+    };
+    let missing = || Status::unavailable(format!("no service port {:?} found for service {:?}", target.port, target.name));
+    let name = found.ok_or_else(missing)?.name.clone().unwrap_or_default();
+    let mut candidates = Vec::new();
+    for slice in call.app.registry.store().snapshot().list::<EndpointSlice>(Some(namespace)) {
+        let owner = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
+        if owner.map(String::as_str) != Some(target.name) {
+            continue;
+        }
+        let port = slice.ports.iter().flatten().find(|p| p.name.clone().unwrap_or_default() == name).and_then(|p| p.port);
+        let Some(port) = port.and_then(|p| u16::try_from(p).ok()) else { continue };
+        for endpoint in slice_endpoints(&slice) {
+            candidates.push((endpoint, port));
+        }
+    }
+    let none = || Status::unavailable(format!("no endpoints available for service {:?}", target.name));
+    candidates.choose(&mut rand::rng()).cloned().ok_or_else(none)
+}
+
+fn slice_endpoints(slice: &EndpointSlice) -> Vec<String> {
+    let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+    slice.endpoints.iter().flatten().filter(ready).flat_map(|e| e.addresses.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let target = |scheme, name, port| Some(Target { scheme, name, port });
+        for (text, want) in [
+            ("a", target("", "a", "")),
+            ("a:80", target("", "a", "80")),
+            ("http:a:web", target("http", "a", "web")),
+            (":a:80", target("", "a", "80")),
+            ("ftp:a:80", None),
+            ("", None),
+            ("a:b:c:d", None),
+        ] {
+            assert_eq!(Target::parse(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Subresources with a meaning of their own: binding, eviction, token, finalize, approval, scale.
+//!
+//! Each decodes what it is sent and changes the object through the registry's one write path.
+
+use axum::response::Response;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestStatus};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{Binding, Namespace, Node, Pod, PodCondition, Secret, ServiceAccount};
+use k8s_openapi::api::policy::v1::{Eviction, PodDisruptionBudget};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::Value;
+
+use super::negotiate::{self, PatchType};
+use super::{App, Call, only, reply, verbs};
+use crate::api::{Cause, FieldError, Object, Status};
+use crate::server::auth::token::{Claims, Private, Reference};
+use crate::server::auth::{Lookup, node, rbac};
+use crate::server::registry::strategy::Subresource;
+use crate::server::registry::{Deleted, Part};
+
+/// The object as the type that its kind stores.
+fn downcast<T: crate::api::Kind>(object: &mut dyn Object) -> Result<&mut T, Status> {
+    object.as_any_mut().downcast_mut::<T>().ok_or_else(|| Status::internal(format!("the stored object is no {}", T::KIND)))
+}
+
+fn created() -> Response {
+    let yes = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    reply::json(201, &yes)
+}
+
+/// POST of a Binding: to `pods/NAME/binding`, or to `bindings`, where the body names the pod.
+pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
+    only(call.request.method(), &[http::Method::POST])?;
+    let binding: Binding = verbs::typed_body(&mut call).await?;
+    let options = verbs::write_options(&call)?;
+    let kind = call.app.kind_of::<Pod>()?;
+    let name = Some(call.info.name.clone()).filter(|n| !n.is_empty()).or_else(|| binding.metadata.name.clone()).unwrap_or_default();
+    let node = binding.target.name.clone().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if let Some(kind) = binding.target.kind.as_deref().filter(|k| !["", "Node"].contains(k)) {
+        wrong.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+    }
+    if node.is_empty() {
+        wrong.push(FieldError::required("target.name", ""));
+    }
+    if !wrong.is_empty() {
+        return Err(Status::invalid("", "Binding", &name, wrong));
+    }
+    let namespace = call.info.namespace.clone();
+    let place = |object: &mut dyn Object| assign(downcast::<Pod>(object)?, &binding, &name, &node);
+    call.app.registry.edit(kind, &namespace, &name, Part::Main, &place, &options).await?;
+    // Of a main write the status is kept, so that the condition is a write of its own; the scheduler repeats neither.
+    let now = call.now();
+    let note = |object: &mut dyn Object| {
+        scheduled(downcast::<Pod>(object)?, now);
+        Ok(())
+    };
+    if !options.dry_run {
+        call.app.registry.edit(kind, &namespace, &name, Part::Status, &note, &options).await?;
+    }
+    Ok(created())
+}
+
+fn assign(pod: &mut Pod, binding: &Binding, name: &str, node: &str) -> Result<(), Status> {
+    let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, why));
+    let asked = &binding.metadata;
+    if let Some(uid) = asked.uid.as_deref().filter(|uid| !uid.is_empty() && pod.metadata.uid.as_deref() != Some(uid)) {
+        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {:?}", pod.metadata.uid));
+    }
+    if asked.resource_version.as_ref().is_some_and(|rev| !rev.is_empty() && pod.metadata.resource_version.as_ref() != Some(rev)) {
+        return Err(Status::modified("", "pods/binding", name));
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let spec = pod.spec.get_or_insert_default();
+    if let Some(present) = spec.node_name.as_deref().filter(|n| !n.is_empty()) {
+        return conflict(format!("pod {name} is already assigned to node {present:?}"));
+    }
+    if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+        return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    spec.node_name = Some(node.into());
+    pod.metadata.annotations.get_or_insert_default().extend(asked.annotations.clone().unwrap_or_default());
+    Ok(())
+}
+
+fn scheduled(pod: &mut Pod, now: jiff::Timestamp) {
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.retain(|condition| condition.type_ != "PodScheduled");
+    conditions.push(PodCondition {
+        type_: "PodScheduled".into(),
+        status: "True".into(),
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
+    });
+}
+
+/// POST of an Eviction: a deletion that respects disruption budgets. As upstream's `registry/core/pod/rest/eviction.go`.
+pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
+    only(call.request.method(), &[http::Method::POST])?;
+    let eviction: Eviction = verbs::typed_body(&mut call).await?;
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    if eviction.metadata.name.as_deref().is_some_and(|n| n != name) {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let (mut delete, dry_run) = call.query.delete(eviction.delete_options)?;
+    let mut options = verbs::write_options(&call)?;
+    options.dry_run |= dry_run;
+    let pod = call.app.get::<Pod>(&namespace, &name)?;
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    let disrupts = !["Succeeded", "Failed", "Pending"].contains(&phase) && pod.metadata.deletion_timestamp.is_none();
+    if disrupts {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let mut budgets = call.app.registry.store().snapshot().list::<PodDisruptionBudget>(Some(&namespace));
+        budgets.retain(|b| b.spec.as_ref().and_then(|s| s.selector.as_ref()).is_some_and(|s| rbac::selects(s, &labels)));
+        match budgets.as_slice() {
+            [] => {}
+            [budget] => spend(&call.app, &namespace, budget, &name, &options).await?,
+            _ => {
+                let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                return Err(Status::new(500, "InternalError", why));
+            }
+        }
+    }
+    delete.uid = delete.uid.or_else(|| pod.metadata.uid.clone());
+    let kind = call.app.kind_of::<Pod>()?;
+    match call.app.registry.delete(kind, &namespace, &name, &delete, &options).await? {
+        Deleted::Gone(_) | Deleted::Pending(_) => Ok(created()),
+    }
+}
+
+/// Takes one disruption from the budget, or says when to try again.
+async fn spend(
+    app: &App,
+    namespace: &str,
+    budget: &PodDisruptionBudget,
+    pod: &str,
+    options: &crate::server::registry::WriteOptions,
+) -> Result<(), Status> {
+    let name = budget.metadata.name.clone().unwrap_or_default();
+    let now = jiff::Timestamp::now();
+    let take = |object: &mut dyn Object| {
+        let budget = downcast::<PodDisruptionBudget>(object)?;
+        let generation = budget.metadata.generation.unwrap_or(0);
+        let status = budget.status.get_or_insert_default();
+        if status.observed_generation.unwrap_or(0) < generation || status.disruptions_allowed.unwrap_or(0) <= 0 {
+            let mut refusal = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let message = format!(
+                "The disruption budget {name} needs {} healthy pods and has {} currently",
+                status.desired_healthy.unwrap_or(0),
+                status.current_healthy.unwrap_or(0)
+            );
+            let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
+            refusal.details.get_or_insert_default().causes.push(cause);
+            return Err(refusal);
+        }
+        status.disruptions_allowed = status.disruptions_allowed.map(|left| left - 1);
+        status.disrupted_pods.get_or_insert_default().insert(pod.into(), Time(now));
+        Ok(())
+    };
+    let kind = app.kind_of::<PodDisruptionBudget>()?;
+    app.registry.edit(kind, namespace, &name, Part::Status, &take, options).await.map(drop)
+}
+
+/// Upstream's bounds of a token's life.
+const MIN_SECONDS: i64 = 600;
+const MAX_SECONDS: i64 = 1 << 32;
+
+/// POST of a TokenRequest: mints a token. As upstream's `registry/core/serviceaccount/storage/token.go`.
+pub(super) async fn token(mut call: Call) -> Result<Response, Status> {
+    only(call.request.method(), &[http::Method::POST])?;
+    let mut request: TokenRequest = verbs::typed_body(&mut call).await?;
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    let mut spec = request.spec.take().unwrap_or_default();
+    let seconds = spec.expiration_seconds.unwrap_or(3600);
+    let why = match seconds {
+        s if s < MIN_SECONDS => Some("may not specify a duration less than 10 minutes"),
+        s if s > MAX_SECONDS => Some("may not specify a duration larger than 2^32 seconds"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        let error = FieldError::invalid("spec.expirationSeconds", seconds, why);
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]));
+    }
+    let account = call.app.get::<ServiceAccount>(&namespace, &name)?;
+    let mut private = Private {
+        namespace: namespace.clone(),
+        serviceaccount: Reference { name: name.clone(), uid: account.metadata.uid.clone().unwrap_or_default() },
+        ..Private::default()
+    };
+    bind_token(&call, spec.bound_object_ref.as_ref(), &mut private)?;
+    let key = call.app.authenticator.token_key();
+    let audiences = spec.audiences.get_or_insert_default();
+    if audiences.is_empty() {
+        audiences.push(key.issuer().to_owned());
+    }
+    let now = call.now().as_second();
+    let claims = Claims {
+        aud: audiences.clone(),
+        exp: now + seconds,
+        iat: now,
+        nbf: now,
+        sub: format!("system:serviceaccount:{namespace}:{name}"),
+        private,
+        ..Claims::default()
+    };
+    let (token, _) = key.sign(claims).map_err(Status::internal)?;
+    spec.expiration_seconds = Some(seconds);
+    request.spec = Some(spec);
+    let expiration = jiff::Timestamp::from_second(now + seconds).map_err(Status::internal)?;
+    request.status = Some(TokenRequestStatus { expiration_timestamp: Some(Time(expiration)), token: Some(token) });
+    request.metadata.name = Some(name);
+    request.metadata.namespace = Some(namespace);
+    let encoding = negotiate::negotiate_plain(&call.accept())?;
+    Ok(reply::encoded(201, encoding, request.to_json().into()))
+}
+
+fn bind_token(call: &Call, bound: Option<&BoundObjectReference>, private: &mut Private) -> Result<(), Status> {
+    let node = node::node_name(&call.user);
+    let Some(bound) = bound else {
+        return match node {
+            Some(_) => Err(Status::forbidden("", "serviceaccounts", &call.info.name, "node requested token not bound to a pod")),
+            None => Ok(()),
+        };
+    };
+    let (kind, name) = (bound.kind.as_deref().unwrap_or_default(), bound.name.as_deref().unwrap_or_default());
+    let reference = |meta: &ObjectMeta| {
+        let uid = meta.uid.clone().unwrap_or_default();
+        match bound.uid.as_deref().filter(|wanted| !wanted.is_empty() && *wanted != uid) {
+            Some(wanted) => {
+                let why = format!(
+                    "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been \
+                     deleted and then recreated"
+                );
+                Err(Status::conflict("", kind, name, why))
+            }
+            None => Ok(Reference { name: name.into(), uid }),
+        }
+    };
+    let namespace = private.namespace.as_str();
+    match kind {
+        "Pod" => {
+            let pod = call.app.get::<Pod>(namespace, name)?;
+            let spec = pod.spec.as_ref();
+            if spec.and_then(|s| s.service_account_name.as_deref()).unwrap_or("default") != call.info.name {
+                let why =
+                    format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", call.info.name);
+                return Err(Status::bad_request(why));
+            }
+            let runs_on = spec.and_then(|s| s.node_name.as_deref()).unwrap_or_default();
+            if node.is_some_and(|node| node != runs_on) {
+                let why = "node requested token bound to a pod scheduled on a different node";
+                return Err(Status::forbidden("", "serviceaccounts", &call.info.name, why));
+            }
+            private.pod = Some(reference(&pod.metadata)?);
+            if let Some(node) = Lookup::get::<Node>(&call.app.registry.store().snapshot(), "", runs_on) {
+                private.node = Some(Reference { name: runs_on.into(), uid: node.metadata.uid.clone().unwrap_or_default() });
+            }
+        }
+        _ if node.is_some() => {
+            return Err(Status::forbidden("", "serviceaccounts", &call.info.name, "node requested token not bound to a pod"));
+        }
+        "Secret" => private.secret = Some(reference(&call.app.get::<Secret>(namespace, name)?.metadata)?),
+        "Node" => private.node = Some(reference(&call.app.get::<Node>("", name)?.metadata)?),
+        other => return Err(Status::bad_request(format!("cannot bind token to object of type {other:?}: use Pod, Secret or Node"))),
+    }
+    Ok(())
+}
+
+/// PUT of a Namespace to `/finalize`: replaces `spec.finalizers`.
+pub(super) async fn finalize(mut call: Call) -> Result<Response, Status> {
+    only(call.request.method(), &[http::Method::PUT])?;
+    let wanted: Namespace = verbs::typed_body(&mut call).await?;
+    let options = verbs::write_options(&call)?;
+    let kind = call.app.kind_of::<Namespace>()?;
+    let name = call.info.name.clone();
+    let set = |object: &mut dyn Object| {
+        let present = downcast::<Namespace>(object)?;
+        if wanted.metadata.resource_version.is_some() && wanted.metadata.resource_version != present.metadata.resource_version {
+            return Err(Status::modified("", "namespaces", &name));
+        }
+        present.spec.get_or_insert_default().finalizers = wanted.spec.as_ref().and_then(|s| s.finalizers.clone());
+        Ok(())
+    };
+    let done = call.app.registry.edit(kind, "", &name, Part::Main, &set, &options).await?;
+    verbs::written(&call, kind, &done)
+}
+
+/// `/approval` of a CertificateSigningRequest: its conditions.
+pub(super) async fn approve(mut call: Call) -> Result<Response, Status> {
+    let kind = call.app.kind_of::<CertificateSigningRequest>()?;
+    match call.info.verb {
+        "get" => {
+            let entry = call.app.registry.get(kind, "", &call.info.name)?;
+            return Ok(reply::encoded(200, negotiate::negotiate_plain(&call.accept())?, entry.json.clone()));
+        }
+        "patch" => return verbs::patch(call, kind, Part::Status).await,
+        "update" => {}
+        verb => return Err(Status::method_not_allowed(verb)),
+    }
+    let wanted: CertificateSigningRequest = verbs::typed_body(&mut call).await?;
+    let options = verbs::write_options(&call)?;
+    let set = |object: &mut dyn Object| {
+        let present = downcast::<CertificateSigningRequest>(object)?;
+        if wanted.metadata.resource_version.is_some() && wanted.metadata.resource_version != present.metadata.resource_version {
+            return Err(Status::modified("certificates.k8s.io", "certificatesigningrequests", &call.info.name));
+        }
+        present.status.get_or_insert_default().conditions = wanted.status.as_ref().and_then(|s| s.conditions.clone());
+        Ok(())
+    };
+    let done = call.app.registry.edit(kind, "", &call.info.name, Part::Status, &set, &options).await?;
+    verbs::written(&call, kind, &done)
+}
+
+/// `/scale`: read, replaced or patched as an autoscaling/v1 Scale.
+pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
+    let kind = verbs::kind(&call)?;
+    if !kind.info.subresources.contains(&Subresource::Scale) {
+        return Err(Status::no_such_path());
+    }
+    let encoding = negotiate::negotiate_plain(&call.accept())?;
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    let options = verbs::write_options(&call)?;
+    let registry = call.app.registry.clone();
+    let value = match call.info.verb {
+        "get" => registry.get_scale(kind, &namespace, &name)?,
+        "update" => {
+            let wanted: Value = verbs::typed_body(&mut call).await?;
+            registry.edit_scale(kind, &namespace, &name, &|_| Ok(wanted.clone()), &options).await?
+        }
+        "patch" => {
+            let patch_type = negotiate::patch_type(&call.content_type())?;
+            let patch: Value =
+                serde_json::from_slice(&call.body().await?).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+            let edit = |scale: Value| patch_scale(scale, &patch, patch_type);
+            registry.edit_scale(kind, &namespace, &name, &edit, &options).await?
+        }
+        verb => return Err(Status::method_not_allowed(verb)),
+    };
+    Ok(reply::encoded(200, encoding, value.to_string().into()))
+}
+
+/// A Scale has no lists, so a strategic merge is a merge.
+fn patch_scale(mut scale: Value, patch: &Value, patch_type: PatchType) -> Result<Value, Status> {
+    match patch_type {
+        PatchType::Merge | PatchType::Strategic => json_patch::merge(&mut scale, patch),
+        PatchType::Json => {
+            let operations: json_patch::Patch =
+                serde_json::from_value(patch.clone()).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+            json_patch::patch(&mut scale, &operations)
+                .map_err(|e| Status::new(422, "Invalid", format!("the patch does not apply: {e}")))?;
+        }
+        PatchType::Apply => return Err(Status::unsupported_media_type("server-side apply of a Scale is not supported yet")),
+    }
+    Ok(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bindings() {
+        let table = [
+            ("{metadata: {name: p, uid: u}}", "{metadata: {}, target: {name: n1}}", Ok(())),
+            ("{metadata: {name: p, uid: u}}", "{metadata: {uid: other}, target: {name: n1}}", Err(409)),
+            ("{metadata: {name: p}, spec: {nodeName: n2, containers: []}}", "{metadata: {}, target: {name: n1}}", Err(409)),
+            ("{metadata: {name: p, resourceVersion: '5'}}", "{metadata: {resourceVersion: '4'}, target: {name: n1}}", Err(409)),
+            ("{metadata: {name: p}, spec: {schedulingGates: [{name: g}], containers: []}}", "{metadata: {}, target: {name: n1}}", Err(409)),
+        ];
+        for (pod, binding, want) in table {
+            let mut pod: Pod = serde_yaml::from_str(pod).unwrap();
+            let binding: Binding = serde_yaml::from_str(binding).unwrap();
+            assert_eq!(assign(&mut pod, &binding, "p", "n1").map_err(|s| s.code), want, "{binding:?}");
+            assert_eq!(want.is_ok(), pod.spec.is_some_and(|s| s.node_name.as_deref() == Some("n1")));
+        }
+    }
+
+    #[test]
+    fn scales_are_patched() {
+        let scale = || serde_json::json!({"spec": {"replicas": 1}});
+        let json = serde_json::json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]);
+        let merge = serde_json::json!({"spec": {"replicas": 3}});
+        assert_eq!(patch_scale(scale(), &merge, PatchType::Merge).unwrap()["spec"]["replicas"], 3);
+        assert_eq!(patch_scale(scale(), &json, PatchType::Json).unwrap()["spec"]["replicas"], 4);
+        let missing = serde_json::json!([{"op": "remove", "path": "/nothing"}]);
+        assert_eq!(patch_scale(scale(), &missing, PatchType::Json).map_err(|s| s.code), Err(422));
+    }
+}

@@ -1,0 +1,318 @@
+//! The verbs, over HTTP, for all kinds alike.
+//!
+//! Everything here is framing: options in, the registry's answer out, in the form that was negotiated. What is not generic is one
+//! table, [`resource`]'s match on subresources.
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::negotiate::{self, Form, PatchType, Shape};
+use super::table::{self, Include};
+use super::{Call, only, proxy, reply, reviews, special, stream, watch};
+use crate::api::{FieldError, Status};
+use crate::server::auth::node;
+use crate::server::registry::strategy::Subresource;
+use crate::server::registry::{Body, Deleted, KindDef, List, Part, Patch, WriteOptions, Written};
+use crate::server::store::Entry;
+
+/// Answers a request below an API group and version.
+pub(super) async fn resource(call: Call) -> Result<Response, Status> {
+    let info = &call.info;
+    if info.verb.is_empty() {
+        return Err(Status::method_not_allowed(call.request.method().as_str()));
+    }
+    if info.subresource.is_empty() {
+        return main_resource(call).await;
+    }
+    if info.name.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    match (info.group.as_str(), info.resource.as_str(), info.subresource.as_str()) {
+        ("", "pods", "log" | "exec" | "attach" | "portforward") => stream::pod(call).await,
+        ("", "pods" | "services", "proxy") => proxy::serve(call).await,
+        ("", "nodes", "proxy") => stream::node_proxy(call).await,
+        ("", "pods", "binding") => special::bind(call).await,
+        ("", "pods", "eviction") => special::evict(call).await,
+        ("", "pods", "ephemeralcontainers" | "resize") => {
+            Err(Status::new(501, "NotImplemented", format!("pods/{} is not supported yet", info.subresource)))
+        }
+        ("", "serviceaccounts", "token") => special::token(call).await,
+        ("", "namespaces", "finalize") => special::finalize(call).await,
+        ("certificates.k8s.io", "certificatesigningrequests", "approval") => special::approve(call).await,
+        (_, _, "scale") => special::scale(call).await,
+        (_, _, "status") => status(call).await,
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// The kind that the path names, at a scope that it has.
+pub(super) fn kind(call: &Call) -> Result<&'static KindDef, Status> {
+    let info = &call.info;
+    let kind = call.app.registry.kind(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+    let own_namespace = info.group.is_empty() && info.resource == "namespaces";
+    if !kind.info.namespaced && !info.namespace.is_empty() && !own_namespace {
+        return Err(Status::no_such_path());
+    }
+    // Of a namespaced kind, only reading works across namespaces.
+    if kind.info.namespaced && info.namespace.is_empty() && !["list", "watch"].contains(&info.verb) {
+        return Err(if info.verb == "get" { Status::no_such_path() } else { Status::method_not_allowed(info.verb) });
+    }
+    Ok(kind)
+}
+
+/// The namespace that the registry knows: none for cluster-scoped kinds, although the path of a Namespace has one.
+pub(super) fn namespace<'a>(call: &'a Call, kind: &KindDef) -> &'a str {
+    if kind.info.namespaced { &call.info.namespace } else { "" }
+}
+
+async fn main_resource(call: Call) -> Result<Response, Status> {
+    if call.info.group.is_empty() && call.info.resource == "bindings" {
+        return special::bind(call).await;
+    }
+    if let Some(review) = reviews::of(&call.info) {
+        only(call.request.method(), &[Method::POST])?;
+        return review(call).await;
+    }
+    let kind = kind(&call)?;
+    if kind.info.virtual_only && call.info.verb != "create" {
+        return Err(Status::method_not_allowed(call.info.verb));
+    }
+    match call.info.verb {
+        "get" => get(&call, kind),
+        "list" => list(&call, kind),
+        "watch" => start_watch(&call, kind),
+        "create" => create(call, kind).await,
+        "update" => update(call, kind, Part::Main).await,
+        "patch" => patch(call, kind, Part::Main).await,
+        "delete" => delete(call, kind).await,
+        "deletecollection" => delete_collection(call, kind).await,
+        verb => Err(Status::method_not_allowed(verb)),
+    }
+}
+
+async fn status(call: Call) -> Result<Response, Status> {
+    let kind = kind(&call)?;
+    if !kind.info.subresources.contains(&Subresource::Status) {
+        return Err(Status::no_such_path());
+    }
+    match call.info.verb {
+        "get" => get(&call, kind),
+        "update" => update(call, kind, Part::Status).await,
+        "patch" => patch(call, kind, Part::Status).await,
+        verb => Err(Status::method_not_allowed(verb)),
+    }
+}
+
+fn form(call: &Call) -> Result<(Form, Include), Status> {
+    Ok((negotiate::negotiate(&call.accept())?, Include::parse(call.query.first("includeObject"))?))
+}
+
+/// One object in the negotiated form.
+fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Response, Status> {
+    let (form, include) = form(call)?;
+    match form.shape {
+        Shape::Whole if call.query.flag("pretty") => {
+            let value: serde_json::Value =
+                serde_json::from_slice(&entry.json).map_err(|e| Status::internal(format!("{}: {e}", entry.key)))?;
+            let json = serde_json::to_vec_pretty(&value).map_err(Status::internal)?;
+            Ok(reply::encoded(code, form.encoding, json.into()))
+        }
+        Shape::Whole => Ok(reply::encoded(code, form.encoding, entry.json.clone())),
+        Shape::Metadata => Ok(reply::encoded(code, form.encoding, table::metadata_only(entry)?.to_string().into())),
+        Shape::Table => {
+            let meta = table::list_meta(entry.rev, None);
+            let parts = table::table(kind, &meta, std::iter::once(entry), include, true)?;
+            Ok(reply::encoded_slices(code, form.encoding, parts))
+        }
+    }
+}
+
+/// The object that a write left, with the registry's warnings.
+pub(super) fn written(call: &Call, kind: &KindDef, written: &Written) -> Result<Response, Status> {
+    let mut response = object(call, kind, if written.created { 201 } else { 200 }, &written.entry)?;
+    reply::warn(&mut response, &written.warnings);
+    Ok(response)
+}
+
+fn get(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
+    let entry = call.app.registry.get(kind, namespace(call, kind), &call.info.name)?;
+    object(call, kind, 200, &entry)
+}
+
+fn list(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
+    form(call)?;
+    let list = call.app.registry.list(kind, namespace(call, kind), &call.query.list()?)?;
+    send_list(call, kind, &list)
+}
+
+fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Status> {
+    let (form, include) = form(call)?;
+    let meta = table::list_meta(list.rev, Some(list));
+    let entries = || list.items.iter().map(|entry| &**entry);
+    let parts = match form.shape {
+        Shape::Table => table::table(kind, &meta, entries(), include, true)?,
+        Shape::Whole => {
+            let mut parts = Vec::with_capacity(list.items.len() * 2 + 2);
+            parts.push(watch::list_frame(kind, &meta));
+            join(&mut parts, entries().map(|entry| entry.json.clone()));
+            parts
+        }
+        Shape::Metadata => {
+            let head =
+                format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{meta},\"items\":[");
+            let items = entries().map(|entry| table::metadata_only(entry).map(|value| Bytes::from(value.to_string())));
+            let mut parts = vec![Bytes::from(head)];
+            join(&mut parts, items.collect::<Result<Vec<_>, _>>()?.into_iter());
+            parts
+        }
+    };
+    Ok(reply::encoded_slices(200, form.encoding, parts))
+}
+
+fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            parts.push(Bytes::from_static(b","));
+        }
+        parts.push(item);
+    }
+    parts.push(Bytes::from_static(b"]}"));
+}
+
+fn start_watch(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
+    let (form, include) = form(call)?;
+    let events = call.app.registry.watch(kind, namespace(call, kind), call.query.watch(&call.info.name)?)?;
+    watch::serve(kind, form, include, events, call.query.timeout()?, call.app.stopping.clone())
+}
+
+/// Options of a write, with the client's name as the fallback for the field manager.
+pub(super) fn write_options(call: &Call) -> Result<WriteOptions, Status> {
+    call.query.write(call.user.clone(), &call.user_agent())
+}
+
+/// The body, as it came.
+pub(super) async fn body(call: &mut Call) -> Result<Body, Status> {
+    let yaml = negotiate::body_is_yaml(&call.content_type())?;
+    Ok(Body { bytes: call.body().await?, yaml })
+}
+
+/// The body as a known type (for what is not stored).
+pub(super) async fn typed_body<T: DeserializeOwned>(call: &mut Call) -> Result<T, Status> {
+    let body = body(call).await?;
+    let decoded = match body.yaml {
+        true => serde_yaml::from_slice(&body.bytes).map_err(|e| e.to_string()),
+        false => serde_json::from_slice(&body.bytes).map_err(|e| e.to_string()),
+    };
+    decoded.map_err(|e| Status::bad_request(format!("the object provided is unrecognized or malformed: {e}")))
+}
+
+async fn create(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+    if !call.info.name.is_empty() {
+        return Err(Status::method_not_allowed("POST"));
+    }
+    form(&call)?;
+    let options = write_options(&call)?;
+    let body = body(&mut call).await?;
+    restrict_node(&call, &body)?;
+    let done = call.app.registry.create(kind, namespace(&call, kind), body, &options).await?;
+    written(&call, kind, &done)
+}
+
+/// What a node creates under a name must be its own: the authorizer can't see names in bodies. As upstream's NodeRestriction.
+fn restrict_node(call: &Call, body: &Body) -> Result<(), Status> {
+    let Some(node) = node::node_name(&call.user) else { return Ok(()) };
+    if !["nodes", "leases", "csinodes"].contains(&call.info.resource.as_str()) || call.user.groups.iter().any(|g| g == "system:masters") {
+        return Ok(());
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        metadata: meta::ObjectMeta,
+    }
+    let named: Option<Named> = match body.yaml {
+        true => serde_yaml::from_slice(&body.bytes).ok(),
+        false => serde_json::from_slice(&body.bytes).ok(),
+    };
+    // What does not decode has no name, and is refused like any other name but the node's own.
+    let name = named.and_then(|n| n.metadata.name).unwrap_or_default();
+    if name == node {
+        return Ok(());
+    }
+    let why = format!("node {node:?} is not allowed to create the object {name:?}, only one with its own name");
+    Err(Status::forbidden(&call.info.group, &call.info.resource, &name, why))
+}
+
+async fn update(mut call: Call, kind: &'static KindDef, part: Part) -> Result<Response, Status> {
+    form(&call)?;
+    let options = write_options(&call)?;
+    let body = body(&mut call).await?;
+    let done = call.app.registry.update(kind, namespace(&call, kind), &call.info.name, part, body, &options).await?;
+    written(&call, kind, &done)
+}
+
+pub(super) async fn patch(mut call: Call, kind: &'static KindDef, part: Part) -> Result<Response, Status> {
+    form(&call)?;
+    let options = write_options(&call)?;
+    let wrong = |error: FieldError| Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]);
+    let force = call.query.first("force").is_some();
+    let patch_type = negotiate::patch_type(&call.content_type())?;
+    let bytes = call.body().await?;
+    let patch = match patch_type {
+        PatchType::Apply if call.query.first("fieldManager").is_none_or(str::is_empty) => {
+            return Err(wrong(FieldError::required("fieldManager", "is required for apply patch")));
+        }
+        PatchType::Apply => Patch::Apply { body: bytes, force: call.query.flag("force") },
+        _ if force => return Err(wrong(FieldError::forbidden("force", "may not be specified for non-apply patch"))),
+        PatchType::Json => Patch::Json(bytes),
+        PatchType::Merge => Patch::Merge(bytes),
+        PatchType::Strategic => Patch::Strategic(bytes),
+    };
+    let done = call.app.registry.patch(kind, namespace(&call, kind), &call.info.name, part, patch, &options).await?;
+    written(&call, kind, &done)
+}
+
+/// `DeleteOptions` of the body, when there is one.
+async fn delete_body(call: &mut Call) -> Result<Option<meta::DeleteOptions>, Status> {
+    let yaml = negotiate::body_is_yaml(&call.content_type())?;
+    let bytes = call.body().await?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let decoded = match yaml {
+        true => serde_yaml::from_slice(&bytes).map_err(|e| e.to_string()),
+        false => serde_json::from_slice(&bytes).map_err(|e| e.to_string()),
+    };
+    decoded.map(Some).map_err(|e| Status::bad_request(format!("the DeleteOptions in the body are malformed: {e}")))
+}
+
+async fn delete(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+    let encoding = negotiate::negotiate_plain(&call.accept()).unwrap_or_default();
+    let body = delete_body(&mut call).await?;
+    let (delete, dry_run) = call.query.delete(body)?;
+    let mut options = write_options(&call)?;
+    options.dry_run |= dry_run;
+    let name = call.info.name.clone();
+    match call.app.registry.delete(kind, namespace(&call, kind), &name, &delete, &options).await? {
+        Deleted::Pending(entry) => Ok(reply::encoded(200, encoding, entry.json.clone())),
+        Deleted::Gone(entry) => {
+            let uid = entry.meta.uid.as_deref().unwrap_or_default();
+            let status = reply::success(200, kind.group, kind.resource, &name, uid);
+            Ok(reply::encoded(200, encoding, status.to_string().into()))
+        }
+    }
+}
+
+async fn delete_collection(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+    form(&call)?;
+    let body = delete_body(&mut call).await?;
+    let (delete, dry_run) = call.query.delete(body)?;
+    let mut options = write_options(&call)?;
+    options.dry_run |= dry_run;
+    let selection = call.query.list()?;
+    let items = call.app.registry.delete_collection(kind, namespace(&call, kind), &selection, &delete, &options).await?;
+    let rev = items.iter().map(|entry| entry.rev).max().unwrap_or_default();
+    send_list(&call, kind, &List { rev, items, continue_token: None, remaining: None })
+}

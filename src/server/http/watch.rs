@@ -1,0 +1,135 @@
+//! Watches: one JSON document a line, for as long as the client listens.
+//!
+//! Invariants: an event is the store's bytes in a frame; the stream ends cleanly at its timeout and when the server stops, so that
+//! clients resume from the last revision they saw; an expired watch says so with an ERROR event.
+//!
+//! Follows upstream's `endpoints/handlers/watch.go`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::negotiate::{Encoding, Form, Shape};
+use super::reply;
+use super::table::{self, Include};
+use crate::api::{Rev, Status};
+use crate::server::registry::{KindDef, ObjectWatch, WatchEvent};
+use crate::server::store::Entry;
+
+/// Upstream's `--min-request-timeout`: a watch without a timeout lasts between this and twice this.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// What a watch writes, event by event.
+struct Writer {
+    kind: &'static KindDef,
+    shape: Shape,
+    include: Include,
+    /// Whether the columns were described already.
+    described: bool,
+}
+
+impl Writer {
+    fn table(&mut self, entry: Option<&Entry>, rev: Rev) -> Result<Vec<Bytes>, Status> {
+        // Columns go with the first row; a bookmark before it has none.
+        let headers = entry.is_some() && !self.described;
+        self.described |= entry.is_some();
+        table::table(self.kind, &table::list_meta(rev, None), entry.into_iter(), self.include, headers)
+    }
+
+    fn object(&mut self, entry: &Entry) -> Result<Vec<Bytes>, Status> {
+        Ok(match self.shape {
+            Shape::Whole => vec![entry.json.clone()],
+            Shape::Metadata => vec![table::metadata_only(entry)?.to_string().into()],
+            Shape::Table => self.table(Some(entry), entry.rev)?,
+        })
+    }
+
+    fn bookmark(&mut self, rev: Rev, initial_end: bool) -> Result<Vec<Bytes>, Status> {
+        if self.shape == Shape::Table {
+            return self.table(None, rev);
+        }
+        let mut meta = json!({"resourceVersion": rev.to_string(), "creationTimestamp": null});
+        if initial_end {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, version) = match self.shape {
+            Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            _ => (self.kind.kind, api_version(self.kind)),
+        };
+        Ok(vec![json!({"kind": kind, "apiVersion": version, "metadata": meta}).to_string().into()])
+    }
+
+    /// The line for one event, and whether it is the last.
+    fn line(&mut self, event: &WatchEvent) -> (Option<Bytes>, bool) {
+        let (name, object) = match event {
+            WatchEvent::Added(entry) => ("ADDED", self.object(entry)),
+            WatchEvent::Modified(entry) => ("MODIFIED", self.object(entry)),
+            WatchEvent::Deleted(entry) => ("DELETED", self.object(entry)),
+            WatchEvent::Bookmark { rev, initial_end } => ("BOOKMARK", self.bookmark(*rev, *initial_end)),
+            WatchEvent::Expired(status) => ("ERROR", Err(status.clone())),
+            WatchEvent::Closed => return (None, true),
+        };
+        match object {
+            Ok(parts) => (Some(frame(name, &parts)), false),
+            Err(status) => (Some(frame("ERROR", &[status.to_json().into()])), true),
+        }
+    }
+}
+
+/// `v1` or `apps/v1`.
+pub fn api_version(kind: &KindDef) -> String {
+    if kind.group.is_empty() { kind.version.into() } else { format!("{}/{}", kind.group, kind.version) }
+}
+
+fn frame(name: &str, parts: &[Bytes]) -> Bytes {
+    let mut line = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum::<usize>() + 48);
+    line.extend_from_slice(format!("{{\"type\":\"{name}\",\"object\":").as_bytes());
+    parts.iter().for_each(|part| line.extend_from_slice(part));
+    line.extend_from_slice(b"}\n");
+    line.freeze()
+}
+
+/// Serves a watch.
+pub fn serve(
+    kind: &'static KindDef,
+    form: Form,
+    include: Include,
+    mut events: ObjectWatch,
+    timeout: Option<Duration>,
+    stopping: CancellationToken,
+) -> Result<Response, Status> {
+    if form.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable("a watch is written as application/json only"));
+    }
+    let mut writer = Writer { kind, shape: form.shape, include, described: false };
+    let timeout = timeout.unwrap_or_else(|| MIN_TIMEOUT.mul_f64(rand::rng().random_range(1.0..2.0)));
+    let lines = async_stream::stream! {
+        let deadline = tokio::time::sleep(timeout);
+        tokio::pin!(deadline);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = &mut deadline => break,
+                () = stopping.cancelled() => break,
+            };
+            let (line, last) = writer.line(&event);
+            if let Some(line) = line {
+                yield Ok::<_, Infallible>(line);
+            }
+            if last {
+                break;
+            }
+        }
+    };
+    Ok(reply::stream(reply::JSON, lines))
+}
+
+/// What precedes the items of a list.
+pub fn list_frame(kind: &KindDef, meta: &Value) -> Bytes {
+    format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[", kind.kind, api_version(kind)).into()
+}

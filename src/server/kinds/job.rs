@@ -1,0 +1,230 @@
+//! Job: pods that run to completion.
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::support::path::{Errors, Path};
+use super::support::{duration, print, rules};
+use super::{pod, workload};
+use crate::api::FieldError;
+use crate::server::registry::strategy::{Info, Strategy, Subresource};
+
+/// The labels by which a job finds its pods; made of the job's uid and name unless `manualSelector` is set.
+const UID_LABELS: &[&str] = &["batch.kubernetes.io/controller-uid", "controller-uid"];
+const NAME_LABELS: &[&str] = &["batch.kubernetes.io/job-name", "job-name"];
+const MAX_INDEXED_PARALLELISM: i32 = 100_000;
+
+impl Strategy for Job {
+    const INFO: Info = Info { singular: "job", categories: &["all"], subresources: &[Subresource::Status], ..Info::NAMESPACED };
+    const FIELDS: &'static [&'static str] = &["status.successful"];
+
+    fn field(&self, path: &str) -> Option<String> {
+        (path == "status.successful").then(|| rules::part(&self.status).succeeded.unwrap_or_default().to_string())
+    }
+
+    fn apply_defaults(&mut self) {
+        let spec = self.spec.get_or_insert_default();
+        default_spec(spec);
+        let labels = spec.template.metadata.as_ref().and_then(|meta| meta.labels.clone());
+        if self.metadata.labels.as_ref().is_none_or(|labels| labels.is_empty()) && labels.is_some() {
+            self.metadata.labels = labels;
+        }
+    }
+
+    separate_status!(updates);
+
+    fn prepare_create(&mut self) {
+        self.status = Some(Default::default());
+        // The registry has given the uid by now.
+        let spec = self.spec.get_or_insert_default();
+        if spec.manual_selector != Some(true)
+            && let (Some(uid), Some(name)) = (&self.metadata.uid, &self.metadata.name)
+        {
+            generate_selector(spec, uid, name);
+        }
+    }
+
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        let (path, spec) = (Path::new("spec"), rules::part(&self.spec));
+        check_spec(&mut errors, &path, &spec);
+        let selected = spec.selector.as_ref();
+        let template_labels = workload::template_labels(&spec.template);
+        match selected {
+            None => errors.push(FieldError::required(path.at("selector"), "")),
+            Some(selector) => {
+                rules::label_selector(&mut errors, &path.at("selector"), Some(selector));
+                if !rules::selects(selector, template_labels) {
+                    let shown = template_labels.cloned().unwrap_or_default();
+                    errors.push(FieldError::invalid(
+                        path.at("template.metadata.labels"),
+                        shown,
+                        "`selector` does not match template `labels`",
+                    ));
+                }
+            }
+        }
+        if let Some(old) = old {
+            check_update(&mut errors, &path, &spec, old);
+        }
+        errors
+    }
+
+    columns!(Job;
+        "Status" string: "What became of it." => |job, _| print::text(status(job)),
+        "Completions" string: "Pods that succeeded, of the wanted." => |job, _| print::text(completions(job)),
+        "Duration" string: "How long it took." => |job, now| {
+            let status = rules::part(&job.status);
+            let start = status.start_time.as_ref().map(|time| time.0);
+            let end = status.completion_time.as_ref().map_or(now, |time| time.0);
+            print::text(start.map_or_else(String::new, |start| duration::human(end.duration_since(start).as_secs())))
+        },
+        "Age" string: "Time since creation." => print::age,
+        "Containers" string wide: "Names of its containers." =>
+            |one, _| print::container_names(print::containers_of(Some(&rules::part(&one.spec).template))),
+        "Images" string wide: "Their images." =>
+            |one, _| print::container_images(print::containers_of(Some(&rules::part(&one.spec).template))),
+        "Selector" string wide: "Which pods are its." => |one, _| print::text(print::selector(rules::part(&one.spec).selector.as_ref())),
+    );
+}
+
+/// Defaults of a job's spec, also within a CronJob.
+pub fn default_spec(spec: &mut JobSpec) {
+    pod::defaults::template(&mut spec.template);
+    if spec.completions.is_none() && spec.parallelism.is_none() {
+        spec.completions = Some(1);
+    }
+    spec.parallelism.get_or_insert(1);
+    spec.backoff_limit.get_or_insert(if spec.backoff_limit_per_index.is_some() { i32::MAX } else { 6 });
+    spec.completion_mode.get_or_insert_with(|| "NonIndexed".into());
+    spec.suspend.get_or_insert(false);
+    spec.manual_selector.get_or_insert(false);
+    let policy = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
+    spec.pod_replacement_policy.get_or_insert_with(|| policy.into());
+    for rule in spec.pod_failure_policy.iter_mut().flat_map(|policy| policy.rules.iter_mut()) {
+        for pattern in rule.on_pod_conditions.iter_mut().flatten() {
+            if rules::str_of(&pattern.status).is_empty() {
+                pattern.status = Some("True".into());
+            }
+        }
+    }
+}
+
+fn generate_selector(spec: &mut JobSpec, uid: &str, name: &str) {
+    let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    for (keys, value) in [(UID_LABELS, uid), (NAME_LABELS, name)] {
+        for key in keys {
+            labels.entry((*key).into()).or_insert_with(|| value.into());
+        }
+    }
+    let selector = spec.selector.get_or_insert_with(LabelSelector::default);
+    selector.match_labels.get_or_insert_default().entry(UID_LABELS[0].into()).or_insert_with(|| uid.into());
+}
+
+/// Rules of a job's spec but for its selector, also within a CronJob.
+pub fn check_spec(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    let counts = [
+        ("parallelism", spec.parallelism),
+        ("completions", spec.completions),
+        ("backoffLimit", spec.backoff_limit),
+        ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished),
+        ("backoffLimitPerIndex", spec.backoff_limit_per_index),
+        ("maxFailedIndexes", spec.max_failed_indexes),
+    ];
+    workload::counts(errors, path, &counts);
+    rules::optional_non_negative(errors, &path.at("activeDeadlineSeconds"), spec.active_deadline_seconds);
+    let mode = rules::str_of(&spec.completion_mode);
+    rules::optional_one_of(errors, &path.at("completionMode"), &spec.completion_mode, &["Indexed", "NonIndexed"]);
+    if mode == "Indexed" {
+        if spec.completions.is_none() {
+            errors.push(FieldError::required(path.at("completions"), "when completion mode is Indexed"));
+        }
+        if let Some(parallelism) = spec.parallelism.filter(|value| *value > MAX_INDEXED_PARALLELISM) {
+            let why = format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed");
+            errors.push(FieldError::invalid(path.at("parallelism"), parallelism, why));
+        }
+    }
+    if let Some(limit) = spec.backoff_limit_per_index.filter(|_| mode != "Indexed") {
+        errors.push(FieldError::invalid(path.at("backoffLimitPerIndex"), limit, "requires indexed completion mode"));
+    }
+    rules::optional_one_of(errors, &path.at("podReplacementPolicy"), &spec.pod_replacement_policy, &["Failed", "TerminatingOrFailed"]);
+    for (index, rule) in spec.pod_failure_policy.iter().flat_map(|policy| &policy.rules).enumerate() {
+        let path = path.at("podFailurePolicy.rules").index(index);
+        rules::required_one_of(errors, &path.at("action"), &rule.action, &["Count", "FailIndex", "FailJob", "Ignore"]);
+        if rule.on_exit_codes.is_some() == rule.on_pod_conditions.as_ref().is_some_and(|list| !list.is_empty()) {
+            let why = if rule.on_exit_codes.is_some() {
+                "specifying both OnExitCodes and OnPodConditions is not supported"
+            } else {
+                "specifying one of OnExitCodes and OnPodConditions is required"
+            };
+            errors.push(FieldError::invalid(&path, rule, why));
+        }
+    }
+    pod::validate::template(errors, &path.at("template"), &spec.template);
+    let policy = spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
+    if policy != "OnFailure" && policy != "Never" {
+        let why = "valid values: \"OnFailure\", \"Never\"";
+        errors.push(FieldError::required(path.at("template.spec.restartPolicy"), why));
+    } else if spec.pod_failure_policy.is_some() && policy != "Never" {
+        let why = "only \"Never\" is supported when podFailurePolicy is specified";
+        errors.push(FieldError::invalid(path.at("template.spec.restartPolicy"), policy, why));
+    }
+}
+
+fn check_update(errors: &mut Errors, path: &Path, spec: &JobSpec, old: &Job) {
+    let old_spec = rules::part(&old.spec);
+    let indexed = rules::str_of(&spec.completion_mode) == "Indexed";
+    // An indexed job may grow together with its parallelism.
+    let elastic = indexed && spec.completions == spec.parallelism;
+    if spec.completions != old_spec.completions && !elastic {
+        errors.push(FieldError::invalid(path.at("completions"), spec.completions, rules::IMMUTABLE));
+    }
+    rules::immutable(errors, &path.at("selector"), &spec.selector, &old_spec.selector);
+    check_template_update(errors, path, spec, &old_spec, old);
+    rules::immutable(errors, &path.at("completionMode"), &spec.completion_mode, &old_spec.completion_mode);
+    rules::immutable(errors, &path.at("podFailurePolicy"), &spec.pod_failure_policy, &old_spec.pod_failure_policy);
+    rules::immutable(errors, &path.at("backoffLimitPerIndex"), &spec.backoff_limit_per_index, &old_spec.backoff_limit_per_index);
+    rules::immutable(errors, &path.at("managedBy"), &spec.managed_by, &old_spec.managed_by);
+    rules::immutable(errors, &path.at("successPolicy"), &spec.success_policy, &old_spec.success_policy);
+}
+
+/// A suspended job that never started may still change where its pods go.
+fn check_template_update(errors: &mut Errors, path: &Path, spec: &JobSpec, old_spec: &JobSpec, old: &Job) {
+    let mut template = spec.template.clone();
+    let suspended = old_spec.suspend == Some(true) && rules::part(&old.status).start_time.is_none();
+    if suspended {
+        let before = rules::part(&old_spec.template.spec).into_owned();
+        let now = template.spec.get_or_insert_default();
+        now.affinity = before.affinity;
+        now.node_selector = before.node_selector;
+        now.tolerations = before.tolerations;
+        now.scheduling_gates = before.scheduling_gates;
+        template.metadata.clone_from(&old_spec.template.metadata);
+    }
+    if template != old_spec.template {
+        errors.push(FieldError::invalid(path.at("template"), &spec.template, rules::IMMUTABLE));
+    }
+}
+
+fn status(job: &Job) -> &'static str {
+    let status = rules::part(&job.status);
+    let is = |kind: &str| status.conditions.iter().flatten().any(|condition| condition.type_ == kind && condition.status == "True");
+    match () {
+        () if is("Complete") => "Complete",
+        () if is("Failed") => "Failed",
+        () if job.metadata.deletion_timestamp.is_some() => "Terminating",
+        () if is("Suspended") => "Suspended",
+        () if is("FailureTarget") => "FailureTarget",
+        () if is("SuccessCriteriaMet") => "SuccessCriteriaMet",
+        () => "Running",
+    }
+}
+
+fn completions(job: &Job) -> String {
+    let (spec, succeeded) = (rules::part(&job.spec), rules::part(&job.status).succeeded.unwrap_or_default());
+    match (spec.completions, spec.parallelism.unwrap_or_default()) {
+        (Some(completions), _) => format!("{succeeded}/{completions}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    }
+}

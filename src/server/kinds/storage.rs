@@ -1,0 +1,192 @@
+//! storage.k8s.io: classes, drivers, attachments.
+
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass};
+
+use super::support::path::{Errors, Path};
+use super::support::{print, rules};
+use crate::api::{FieldError, names};
+use crate::server::registry::strategy::Subresource;
+
+const DEFAULT_CLASS: &[&str] = &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+
+kind!(StorageClass: CLUSTER { singular: "storageclass", short: &["sc"], generation: false }
+    fn apply_defaults(&mut self) {
+        self.reclaim_policy.get_or_insert_with(|| "Delete".into());
+        self.volume_binding_mode.get_or_insert_with(|| "Immediate".into());
+    }
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        rules::required_syntax(&mut errors, &Path::new("provisioner"), &self.provisioner.to_lowercase(), names::qualified);
+        rules::optional_one_of(&mut errors, &Path::new("reclaimPolicy"), &self.reclaim_policy, &["Delete", "Retain"]);
+        rules::optional_one_of(
+            &mut errors, &Path::new("volumeBindingMode"), &self.volume_binding_mode, &["Immediate", "WaitForFirstConsumer"],
+        );
+        for (key, _) in self.parameters.iter().flatten().filter(|(key, _)| key.is_empty()) {
+            errors.push(FieldError::invalid("parameters", key, "field can not be empty."));
+        }
+        if let Some(old) = old {
+            let frozen = [
+                ("parameters", self.parameters != old.parameters),
+                ("provisioner", self.provisioner != old.provisioner),
+                ("reclaimPolicy", self.reclaim_policy != old.reclaim_policy),
+            ];
+            for (field, changed) in frozen {
+                if changed {
+                    errors.push(FieldError::forbidden(field, format!("updates to {field} are forbidden.")));
+                }
+            }
+            rules::immutable(&mut errors, &Path::new("volumeBindingMode"), &self.volume_binding_mode, &old.volume_binding_mode);
+        }
+        errors
+    }
+    columns!(StorageClass;
+        "Name" string: "Name of the class, with a mark at the default." => |class, _| {
+            let name = class.metadata.name.clone().unwrap_or_default();
+            let is = |key: &&str| class.metadata.annotations.as_ref().and_then(|all| all.get(*key)).is_some_and(|value| value == "true");
+            print::text(if DEFAULT_CLASS.iter().any(is) { format!("{name} (default)") } else { name })
+        },
+        "Provisioner" string: "Who makes the volumes." => |class, _| print::text(&class.provisioner),
+        "ReclaimPolicy" string: "What becomes of released volumes." =>
+            |class, _| print::text(class.reclaim_policy.as_deref().unwrap_or("Delete")),
+        "VolumeBindingMode" string: "When volumes are bound." =>
+            |class, _| print::text(class.volume_binding_mode.as_deref().unwrap_or("Immediate")),
+        "AllowVolumeExpansion" string: "Whether volumes may grow." =>
+            |class, _| print::text(class.allow_volume_expansion.unwrap_or_default().to_string()),
+        "Age" string: "Time since creation." => print::age,
+    );
+);
+
+kind!(VolumeAttachment: CLUSTER { singular: "volumeattachment", generation: false, subresources: &[Subresource::Status] }
+    separate_status!();
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        let path = Path::new("spec");
+        rules::required_syntax(&mut errors, &path.at("attacher"), &self.spec.attacher.to_lowercase(), names::qualified);
+        rules::required_syntax(&mut errors, &path.at("nodeName"), &self.spec.node_name, names::subdomain);
+        if self.spec.source.persistent_volume_name.is_none() && self.spec.source.inline_volume_spec.is_none() {
+            errors.push(FieldError::required(path.at("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
+        }
+        if let Some(old) = old {
+            rules::immutable(&mut errors, &path, &self.spec, &old.spec);
+        }
+        errors
+    }
+    columns!(VolumeAttachment;
+        "Attacher" string: "The driver." => |one, _| print::text(&one.spec.attacher),
+        "PV" string: "The volume." => |one, _| print::opt(&one.spec.source.persistent_volume_name),
+        "Node" string: "Where it is attached." => |one, _| print::text(&one.spec.node_name),
+        "Attached" boolean: "Whether it is." => |one, _| print::text(one.status.as_ref().is_some_and(|status| status.attached).to_string()),
+        "Age" string: "Time since creation." => print::age,
+    );
+);
+
+kind!(CSIDriver: CLUSTER { singular: "csidriver" }
+    fn apply_defaults(&mut self) {
+        let spec = &mut self.spec;
+        spec.attach_required.get_or_insert(true);
+        spec.pod_info_on_mount.get_or_insert(false);
+        spec.storage_capacity.get_or_insert(false);
+        spec.fs_group_policy.get_or_insert_with(|| "ReadWriteOnceWithFSType".into());
+        spec.requires_republish.get_or_insert(false);
+        spec.se_linux_mount.get_or_insert(false);
+        if spec.volume_lifecycle_modes.as_ref().is_none_or(Vec::is_empty) {
+            spec.volume_lifecycle_modes = Some(vec!["Persistent".into()]);
+        }
+    }
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        let path = Path::new("spec");
+        rules::optional_one_of(
+            &mut errors, &path.at("fsGroupPolicy"), &self.spec.fs_group_policy, &["ReadWriteOnceWithFSType", "File", "None"],
+        );
+        for (index, mode) in self.spec.volume_lifecycle_modes.iter().flatten().enumerate() {
+            rules::one_of(&mut errors, &path.at("volumeLifecycleModes").index(index), mode, &["Persistent", "Ephemeral"]);
+        }
+        if let Some(old) = old {
+            rules::immutable(&mut errors, &path.at("attachRequired"), &self.spec.attach_required, &old.spec.attach_required);
+            let (new_modes, old_modes) = (&self.spec.volume_lifecycle_modes, &old.spec.volume_lifecycle_modes);
+            rules::immutable(&mut errors, &path.at("volumeLifecycleModes"), new_modes, old_modes);
+        }
+        errors
+    }
+    columns!(CSIDriver;
+        "AttachRequired" boolean: "Whether volumes are attached." =>
+            |one, _| print::text(one.spec.attach_required.unwrap_or(true).to_string()),
+        "PodInfoOnMount" boolean: "Whether the pod is told." =>
+            |one, _| print::text(one.spec.pod_info_on_mount.unwrap_or_default().to_string()),
+        "StorageCapacity" boolean: "Whether capacity is tracked." =>
+            |one, _| print::text(one.spec.storage_capacity.unwrap_or_default().to_string()),
+        "TokenRequests" string: "Audiences of tokens." => |one, _| {
+            let audiences: Vec<&str> = one.spec.token_requests.iter().flatten().map(|request| request.audience.as_str()).collect();
+            print::text(if audiences.is_empty() { print::UNSET.into() } else { audiences.join(",") })
+        },
+        "RequiresRepublish" boolean: "Whether it is mounted again and again." =>
+            |one, _| print::text(one.spec.requires_republish.unwrap_or_default().to_string()),
+        "Modes" string: "Lifecycles it knows." => |one, _| {
+            let modes = one.spec.volume_lifecycle_modes.as_deref().unwrap_or_default().join(",");
+            print::text(if modes.is_empty() { print::NONE.into() } else { modes })
+        },
+        "Age" string: "Time since creation." => print::age,
+    );
+);
+
+kind!(CSINode: CLUSTER { singular: "csinode", generation: false }
+    fn validate(&self, _old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        for (index, driver) in self.spec.drivers.iter().enumerate() {
+            let path = Path::new("spec").at("drivers").index(index);
+            rules::required(&mut errors, &path.at("name"), &driver.name);
+            rules::required(&mut errors, &path.at("nodeID"), &driver.node_id);
+            if self.spec.drivers[..index].iter().any(|other| other.name == driver.name) {
+                errors.push(FieldError::duplicate(path.at("name"), &driver.name));
+            }
+        }
+        errors
+    }
+    columns!(CSINode;
+        "Drivers" integer: "How many drivers there are." => |one, _| print::count(one.spec.drivers.len()),
+        "Age" string: "Time since creation." => print::age);
+);
+
+kind!(CSIStorageCapacity: NAMESPACED { singular: "csistoragecapacity", generation: false }
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        rules::required_syntax(&mut errors, &Path::new("storageClassName"), &self.storage_class_name, names::subdomain);
+        rules::label_selector(&mut errors, &Path::new("nodeTopology"), self.node_topology.as_ref());
+        for (field, amount) in [("capacity", &self.capacity), ("maximumVolumeSize", &self.maximum_volume_size)] {
+            if let Some(amount) = amount {
+                rules::quantity(&mut errors, &Path::new(field), amount);
+            }
+        }
+        if let Some(old) = old {
+            rules::immutable(&mut errors, &Path::new("nodeTopology"), &self.node_topology, &old.node_topology);
+            rules::immutable(&mut errors, &Path::new("storageClassName"), &self.storage_class_name, &old.storage_class_name);
+        }
+        errors
+    }
+    columns!(CSIStorageCapacity;
+        "StorageClassName" string: "The class." => |one, _| print::text(&one.storage_class_name),
+        "Capacity" string: "What is left." => |one, _| print::text(one.capacity.as_ref().map_or(print::UNSET, |amount| amount.0.as_str())));
+);
+
+kind!(VolumeAttributesClass: CLUSTER { singular: "volumeattributesclass", short: &["vac"], generation: false }
+    fn validate(&self, old: Option<&Self>) -> Errors {
+        let mut errors = Errors::new();
+        rules::required_syntax(&mut errors, &Path::new("driverName"), &self.driver_name.to_lowercase(), names::qualified);
+        if self.parameters.as_ref().is_none_or(|all| all.is_empty()) {
+            errors.push(FieldError::required("parameters", "must contain at least one key/value pair"));
+        }
+        if let Some(old) = old {
+            let frozen = [("driverName", self.driver_name != old.driver_name), ("parameters", self.parameters != old.parameters)];
+            for (field, changed) in frozen {
+                if changed {
+                    errors.push(FieldError::forbidden(field, format!("updates to {field} are forbidden.")));
+                }
+            }
+        }
+        errors
+    }
+    columns!(VolumeAttributesClass;
+        "DriverName" string: "The driver." => |one, _| print::text(&one.driver_name),
+        "Age" string: "Time since creation." => print::age);
+);

@@ -1,0 +1,67 @@
+//! Macros that let a simple kind cost a few lines. They expand to plain items of [`Strategy`](crate::server::registry::strategy::Strategy).
+
+/// `kind!(ConfigMap: NAMESPACED { singular: "configmap", generation: false } items of the impl)`.
+macro_rules! kind {
+    ($type:ty: $base:ident { $($fact:ident: $value:expr),* $(,)? } $($body:tt)*) => {
+        impl $crate::server::registry::strategy::Strategy for $type {
+            const INFO: $crate::server::registry::strategy::Info = $crate::server::registry::strategy::Info {
+                $($fact: $value,)*
+                ..$crate::server::registry::strategy::Info::$base
+            };
+            $($body)*
+        }
+    };
+}
+
+/// The three `prepare_*` of a kind with a `status` that only `/status` writes.
+macro_rules! separate_status {
+    () => {
+        fn prepare_create(&mut self) {
+            self.status = Some(Default::default());
+        }
+        separate_status!(updates);
+    };
+    // A kind with its own `prepare_create`.
+    (updates) => {
+        fn prepare_update(&mut self, old: &Self) {
+            self.status = old.status.clone();
+        }
+        fn prepare_status(&mut self, old: &Self) {
+            let sent = std::mem::replace(self, old.clone());
+            self.metadata = sent.metadata;
+            self.status = sent.status;
+        }
+    };
+}
+
+/// `columns!(Pod; "Ready" string => |pod, _| cell, "IP" string wide => |pod, _| cell)`: the whole `fn columns`.
+macro_rules! columns {
+    ($type:ty; $($name:literal $kind:ident $($wide:ident)? : $description:literal => $cell:expr),* $(,)?) => {
+        fn columns() -> &'static [$crate::server::registry::strategy::Column<Self>] {
+            const COLUMNS: &[$crate::server::registry::strategy::Column<$type>] = &[
+                $($crate::server::registry::strategy::Column {
+                    name: $name,
+                    kind: stringify!($kind),
+                    format: if matches!($name.as_bytes(), b"Name") { "name" } else { "" },
+                    priority: columns!(@priority $($wide)?),
+                    description: $description,
+                    cell: $cell,
+                },)*
+            ];
+            COLUMNS
+        }
+    };
+    (@priority) => { 0 };
+    (@priority wide) => { 1 };
+}
+
+/// `served_as!(v1beta1::X = X)`: a second version of a kind has the facts of the stored one;
+/// the registry converts before it does anything else.
+macro_rules! served_as {
+    ($served:ty = $stored:ty) => {
+        impl $crate::server::registry::strategy::Strategy for $served {
+            const INFO: $crate::server::registry::strategy::Info = <$stored as $crate::server::registry::strategy::Strategy>::INFO;
+            const FIELDS: &'static [&'static str] = <$stored as $crate::server::registry::strategy::Strategy>::FIELDS;
+        }
+    };
+}

@@ -1,0 +1,259 @@
+//! The server: store, API, controllers, scheduler, put together.
+//!
+//! This file is the composition root: it builds the parts, hands each what it needs, and takes them down in the right order.
+//!
+//! Invariants: one server per data directory (a lock says so); the API answers `/readyz` only once what every cluster has is
+//! there; a clean shutdown ends requests, then controllers, then the store, and leaves nodes and their containers alone.
+//!
+//! Never: decides anything that belongs to a part, or talks to an agent but over HTTP.
+
+pub mod auth;
+mod bootstrap;
+pub mod controllers;
+pub mod http;
+pub mod kinds;
+pub mod pki;
+pub mod reconcile;
+pub mod registry;
+pub mod scheduler;
+pub mod store;
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Rev, Status};
+use crate::config::ServerConfig;
+use crate::transport;
+use auth::Authenticator;
+use auth::token::TokenKey;
+use controllers::ControllersConfig;
+use http::openapi::Documents;
+use http::plain::Readiness;
+use http::{App, ClusterInfo};
+use kinds::KINDS;
+use pki::{Pki, PkiConfig, PkiError};
+use registry::{Registry, RegistryConfig};
+use store::{BackendError, Limits, Store, backup};
+
+/// The API version that is served, as `/version` and nodes say it.
+pub const VERSION: &str = concat!("v1.37.0+orch", env!("CARGO_PKG_VERSION_MAJOR"));
+/// How often a backup of the store is written, if anything changed.
+const BACKUP_EVERY: Duration = Duration::from_secs(15 * 60);
+/// What `/readyz` waits for.
+const BOOTSTRAPPED: &str = "poststarthook/bootstrap";
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Somebody else has it.
+    #[error("another orch server runs on {0}; stop it first, or choose another --data-dir")]
+    AlreadyRunning(PathBuf),
+    /// A file operation.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// Such as `making`.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address is taken or not ours.
+    #[error("listening on {address}: {source}; choose another --bind-address or --https-listen-port")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error("opening the store: {0}")]
+    Store(#[from] BackendError),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The key of service account tokens.
+    #[error("the service account key: {0}")]
+    TokenKey(#[from] auth::token::TokenError),
+    /// What every cluster has could not be written.
+    #[error("writing what every cluster has, {what}: {status}")]
+    Bootstrap {
+        /// Such as `Namespace default`.
+        what: String,
+        /// The registry's answer.
+        status: Box<Status>,
+    },
+}
+
+/// A server that answers.
+pub struct Server {
+    /// The authority, for the identities of the local node.
+    pub pki: Arc<Pki>,
+    registry: Registry,
+    stopping: CancellationToken,
+    /// Tasks that run until told to stop.
+    tasks: JoinSet<()>,
+    dir: PathBuf,
+    backed_up: Rev,
+    _lock: File,
+}
+
+/// Starts a server; returns when it answers and is ready.
+pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
+    let data = &config.data_dir;
+    std::fs::create_dir_all(data).map_err(|source| ServerError::Io { doing: "making", path: data.clone(), source })?;
+    let lock = lock(data)?;
+    // Bound first: a port that is taken should be known before anything is written.
+    let address = SocketAddr::new(config.bind, config.port);
+    let listener = TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
+    let dir = data.join("store");
+    let (opening, path) = (config.clone(), dir.clone());
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, ServerError> {
+        let pki = std::thread::scope(|scope| {
+            let pki = scope.spawn(|| Pki::open(&opening.data_dir, &pki_config(&opening)));
+            let store = Store::open(&path, Limits::default())?;
+            Ok::<_, ServerError>((pki.join().expect("making certificates does not panic")?, store))
+        })?;
+        pki.0.write_admin_kubeconfig(&opening.kubeconfig, &opening.local_url())?;
+        Ok(pki)
+    });
+    let (pki, store) = opened.await.expect("opening does not panic")?;
+    let pki = Arc::new(pki);
+    let ports = RegistryConfig::default().node_port_range;
+    let registry = Registry::with_config(store, KINDS, RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports });
+    let stopping = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
+    let app = App::new(
+        registry.clone(),
+        Authenticator::new(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?, config.token.as_deref()),
+        Arc::new(Documents::new(KINDS)),
+        Arc::new(pki.kubelet_client_tls()?),
+        ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
+        readiness.clone(),
+        stopping.clone(),
+    );
+    let (tls, stop) = (Arc::new(pki.server_tls()?), stopping.clone());
+    tasks.spawn(async move {
+        if let Err(error) = transport::serve("API", listener, tls, http::router(app), http::identify, stop).await {
+            tracing::error!(%error, "the API stopped");
+        }
+    });
+    bootstrap::apply(&registry, config).await?;
+    readiness.set(BOOTSTRAPPED, true);
+    let mut controllers = controllers::controllers(&controllers_config(config, &pki));
+    controllers.push(Box::new(scheduler::Scheduler));
+    tasks.spawn(reconcile::run(registry.clone(), controllers, stopping.clone()));
+    tasks.spawn(keep_backups(registry.clone(), dir.clone(), stopping.clone()));
+    Ok(Server { pki, backed_up: Rev(0), registry, stopping, tasks, dir, _lock: lock })
+}
+
+impl Server {
+    /// Waits for a part that ends by itself, which none should.
+    pub async fn failed(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the server failed");
+            }
+            if !self.stopping.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Ends requests, controllers, and the store, in this order; leaves a backup behind.
+    pub async fn stop(mut self) {
+        self.stopping.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the server failed while stopping");
+            }
+        }
+        let store = self.registry.store().clone();
+        write_backup(&store, &self.dir, &mut self.backed_up).await;
+        store.close().await;
+    }
+}
+
+fn lock(data: &Path) -> Result<File, ServerError> {
+    let path = data.join("lock");
+    let failed = |doing| move |path: &Path, source| ServerError::Io { doing, path: path.into(), source };
+    let file = File::create(&path).map_err(|source| failed("making")(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ServerError::AlreadyRunning(data.into())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed("locking")(&path, source)),
+    }
+}
+
+fn pki_config(config: &ServerConfig) -> PkiConfig {
+    let mut node_ips = vec![config.node_ip];
+    node_ips.extend((!config.bind.is_unspecified()).then_some(config.bind));
+    PkiConfig {
+        host_name: config.node_name.clone(),
+        node_ips,
+        service_ip: IpAddr::V4(config.api_service_ip()),
+        cluster_domain: config.cluster_domain.clone(),
+        tls_sans: config.tls_san.clone(),
+    }
+}
+
+/// Where pods and other machines reach this server.
+fn advertised(config: &ServerConfig) -> SocketAddr {
+    let ip = if config.bind.is_unspecified() || config.bind.is_loopback() { config.node_ip } else { config.bind };
+    SocketAddr::new(ip, config.port)
+}
+
+fn controllers_config(config: &ServerConfig, pki: &Pki) -> ControllersConfig {
+    let resource = |kind: &registry::KindDef| controllers::ResourceInfo {
+        group: kind.group,
+        kind: kind.kind,
+        resource: kind.resource,
+        namespaced: kind.info.namespaced,
+    };
+    let advertised = advertised(config);
+    ControllersConfig {
+        ca_pem: pki.ca_pem().into(),
+        service_ip: IpAddr::V4(config.api_service_ip()),
+        advertise_address: advertised.ip(),
+        advertise_port: advertised.port(),
+        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        started: jiff::Timestamp::now(),
+    }
+}
+
+/// Backups now and then, so that a database that can't be read any more costs little.
+async fn keep_backups(registry: Registry, dir: PathBuf, stopping: CancellationToken) {
+    let mut last = Rev(0);
+    let mut timer = tokio::time::interval(BACKUP_EVERY);
+    timer.tick().await;
+    loop {
+        tokio::select! {
+            _ = timer.tick() => write_backup(registry.store(), &dir, &mut last).await,
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+async fn write_backup(store: &Store, dir: &Path, last: &mut Rev) {
+    let snapshot = store.snapshot();
+    let rev = snapshot.rev();
+    if rev == *last {
+        return;
+    }
+    let dir = dir.to_path_buf();
+    match tokio::task::spawn_blocking(move || backup::write(&dir, &snapshot)).await.expect("writing a backup does not panic") {
+        Ok(path) => {
+            tracing::debug!(path = %path.display(), "wrote a backup");
+            *last = rev;
+        }
+        Err(error) => tracing::warn!(%error, "writing a backup of the store"),
+    }
+}

@@ -1,0 +1,427 @@
+//! The cluster's certificate authority, the certificates it issues, and the key that signs service account tokens.
+//!
+//! Words: an *identity* is a certificate with its private key; both live in one file, so that a crash can never leave a pair that does
+//! not match. A *leaf* is any identity but the CA.
+//!
+//! Invariants: everything is under `DATA_DIR/tls` with mode 0600 and written by rename; a leaf is reissued when it is close to its end,
+//! when its names changed, or when the CA is new; the CA keeps its key when it is renewed, so that what it signed stays valid.
+//!
+//! Never: logs a key, shows one through `Debug`, or overwrites a file that it can't read (it says so instead).
+//!
+//! Names and groups follow upstream's `cmd/kubeadm/app/phases/certs`.
+
+mod files;
+mod issue;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use files::write_private;
+use issue::{Authority, Purpose, Request};
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file or directory can't be read or written.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is there, but is not what we wrote.
+    #[error("{path} is damaged ({what}); restore it from a backup, or remove it to have a new one issued")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A certificate can't be made.
+    #[error("issuing the certificate of {subject}: {source}")]
+    Issue {
+        /// For whom.
+        subject: String,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// TLS refuses the material.
+    #[error("setting up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The verifier of client certificates refuses the CA.
+    #[error("setting up the verification of client certificates: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A node name that can't be a file name.
+    #[error("{0:?} can't be a node name")]
+    NodeName(String),
+    /// The kubeconfig can't be encoded.
+    #[error("encoding a kubeconfig: {0}")]
+    Encode(#[from] serde_yaml::Error),
+}
+
+/// What certificates depend on.
+#[derive(Clone, Debug)]
+pub struct PkiConfig {
+    /// This host's name.
+    pub host_name: String,
+    /// Addresses under which this server is reached.
+    pub node_ips: Vec<IpAddr>,
+    /// First address of the service range: the `kubernetes` Service.
+    pub service_ip: IpAddr,
+    /// Such as `cluster.local`.
+    pub cluster_domain: String,
+    /// `--tls-san`: further names and addresses.
+    pub tls_sans: Vec<String>,
+}
+
+impl PkiConfig {
+    /// Names and addresses of the API server's certificate, sorted.
+    fn server_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1", "::1"].map(String::from).into();
+        names.push(format!("kubernetes.default.svc.{}", self.cluster_domain));
+        names.extend(self.node_ips.iter().map(IpAddr::to_string));
+        names.push(self.service_ip.to_string());
+        names.push(self.host_name.clone());
+        // An address in its usual spelling, so that it compares equal to what a certificate says.
+        names.extend(self.tls_sans.iter().map(|san| san.parse::<IpAddr>().map_or_else(|_| san.clone(), |ip| ip.to_string())));
+        names.retain(|name| !name.is_empty());
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// A certificate and its private key, PEM. `Debug` shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate.
+    pub cert_pem: String,
+    /// The private key, PKCS#8.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity(..)")
+    }
+}
+
+/// What one node needs: who it is to the API, and what it shows to those who call its kubelet port.
+#[derive(Clone, Debug)]
+pub struct NodeIdentity {
+    /// `CN=system:node:NAME, O=system:nodes`.
+    pub client: Identity,
+    /// Serves the kubelet's port.
+    pub serving: Identity,
+}
+
+/// The open certificate directory.
+pub struct Pki {
+    dir: PathBuf,
+    authority: Authority,
+    server: Identity,
+    admin: Identity,
+    kubelet_client: Identity,
+    service_account_key: String,
+}
+
+impl Pki {
+    /// Opens `data_dir/tls`, making what is not there and renewing what is due.
+    pub fn open(data_dir: &Path, config: &PkiConfig) -> Result<Pki, PkiError> {
+        let dir = data_dir.join("tls");
+        files::make_private_dir(&dir)?;
+        let authority = Authority::open(&dir)?;
+        let client = |name: &str, organization: &str| Request {
+            common_name: name.into(),
+            organization: Some(organization.into()).filter(|o: &String| !o.is_empty()),
+            names: Vec::new(),
+            purpose: Purpose::Client,
+        };
+        let server =
+            Request { common_name: "kube-apiserver".into(), organization: None, names: config.server_names(), purpose: Purpose::Server };
+        Ok(Pki {
+            server: authority.leaf(&dir.join("server.pem"), &server)?,
+            admin: authority.leaf(&dir.join("admin.pem"), &client("kubernetes-admin", "system:masters"))?,
+            kubelet_client: authority.leaf(&dir.join("kubelet-client.pem"), &client("kube-apiserver-kubelet-client", ""))?,
+            service_account_key: issue::signing_key(&dir.join("service-account.pem"))?,
+            authority,
+            dir,
+        })
+    }
+
+    /// The CA's certificate, PEM: what clients trust.
+    pub fn ca_pem(&self) -> &str {
+        &self.authority.identity.cert_pem
+    }
+
+    /// The CA's certificate, DER.
+    pub fn ca_der(&self) -> Result<CertificateDer<'static>, PkiError> {
+        cert_der(self.ca_pem(), &self.dir.join("ca.pem"))
+    }
+
+    /// The administrator: `O=system:masters`.
+    pub fn admin(&self) -> &Identity {
+        &self.admin
+    }
+
+    /// The API server's serving identity.
+    pub fn server(&self) -> &Identity {
+        &self.server
+    }
+
+    /// The key that signs service account tokens, PKCS#8 DER, on the curve P-256.
+    pub fn service_account_key_der(&self) -> Result<Vec<u8>, PkiError> {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(self.service_account_key.as_bytes())
+            .map_err(|e| PkiError::Damaged { path: self.dir.join("service-account.pem"), what: e.to_string() })?;
+        Ok(key.secret_pkcs8_der().to_vec())
+    }
+
+    /// The identities of node `name`, reached at `ips`: those on disk while they are good, else new ones.
+    pub fn issue_node(&self, name: &str, ips: &[IpAddr]) -> Result<NodeIdentity, PkiError> {
+        // Stricter than a file name must be: what a Node may be called (RFC 1123).
+        let legal = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+        if !legal || name.is_empty() || name.len() > 253 || name.starts_with(['.', '-']) {
+            return Err(PkiError::NodeName(name.into()));
+        }
+        let dir = self.dir.join("nodes");
+        files::make_private_dir(&dir)?;
+        let request = |purpose, names| Request {
+            common_name: format!("system:node:{name}"),
+            organization: Some("system:nodes".into()),
+            names,
+            purpose,
+        };
+        let mut names: Vec<String> = ips.iter().map(IpAddr::to_string).chain([name.to_owned()]).collect();
+        names.sort();
+        names.dedup();
+        Ok(NodeIdentity {
+            client: self.authority.leaf(&dir.join(format!("{name}.client.pem")), &request(Purpose::Client, Vec::new()))?,
+            serving: self.authority.leaf(&dir.join(format!("{name}.serving.pem")), &request(Purpose::Server, names))?,
+        })
+    }
+
+    /// TLS of the API's port: TLS 1.2 or newer, client certificates optional but verified, HTTP/2 and HTTP/1.1.
+    pub fn server_tls(&self) -> Result<ServerConfig, PkiError> {
+        self.serving_tls(&self.server, "server.pem", &[b"h2", b"http/1.1"])
+    }
+
+    fn serving_tls(&self, identity: &Identity, file: &str, protocols: &[&[u8]]) -> Result<ServerConfig, PkiError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider()).allow_unauthenticated().build()?;
+        let (chain, key) = self.pair(identity, file)?;
+        let mut tls = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)?;
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(tls)
+    }
+
+    /// TLS towards kubelets: trusts the CA only, shows the server's own client certificate. HTTP/1.1, since streams are upgrades.
+    pub fn kubelet_client_tls(&self) -> Result<ClientConfig, PkiError> {
+        let (chain, key) = self.pair(&self.kubelet_client, "kubelet-client.pem")?;
+        let mut tls = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(chain, key)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(tls)
+    }
+
+    /// TLS of a node's HTTPS port: its serving identity; client certificates are verified against the CA where one is shown. HTTP/1.1, since streams are upgrades.
+    pub fn kubelet_server_tls(&self, serving: &Identity) -> Result<ServerConfig, PkiError> {
+        self.serving_tls(serving, "node.pem", &[b"http/1.1"])
+    }
+
+    /// The administrator's kubeconfig for the server at `url`, YAML.
+    pub fn admin_kubeconfig(&self, url: &str) -> Result<String, PkiError> {
+        kubeconfig(url, self.ca_pem(), "admin", &self.admin)
+    }
+
+    /// Writes the administrator's kubeconfig to `path`, mode 0600.
+    pub fn write_admin_kubeconfig(&self, path: &Path, url: &str) -> Result<(), PkiError> {
+        write_private(path, self.admin_kubeconfig(url)?.as_bytes())
+    }
+
+    fn roots(&self) -> Result<RootCertStore, PkiError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca_der()?)?;
+        Ok(roots)
+    }
+
+    fn pair(&self, identity: &Identity, file: &str) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PkiError> {
+        let path = self.dir.join(file);
+        let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())
+            .map_err(|e| PkiError::Damaged { path: path.clone(), what: e.to_string() })?;
+        Ok((vec![cert_der(&identity.cert_pem, &path)?], key))
+    }
+}
+
+/// A kubeconfig with everything embedded, as kubectl reads it.
+pub fn kubeconfig(url: &str, ca_pem: &str, user: &str, identity: &Identity) -> Result<String, PkiError> {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "orch", "cluster": {"server": url, "certificate-authority-data": STANDARD.encode(ca_pem)}}],
+        "users": [{"name": user, "user": {
+            "client-certificate-data": STANDARD.encode(&identity.cert_pem),
+            "client-key-data": STANDARD.encode(&identity.key_pem),
+        }}],
+        "contexts": [{"name": "orch", "context": {"cluster": "orch", "user": user}}],
+        "current-context": "orch",
+    });
+    Ok(serde_yaml::to_string(&config)?)
+}
+
+/// The one provider of cryptography, named explicitly so that no default has to be installed first.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn cert_der(pem: &str, path: &Path) -> Result<CertificateDer<'static>, PkiError> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| PkiError::Damaged { path: path.into(), what: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn config(sans: &[&str]) -> PkiConfig {
+        PkiConfig {
+            host_name: "host".into(),
+            node_ips: vec![[192, 0, 2, 1].into()],
+            service_ip: [10, 43, 0, 1].into(),
+            cluster_domain: "cluster.local".into(),
+            tls_sans: sans.iter().map(|s| s.to_string()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_issued_is_kept_until_the_names_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), &config(&[])).unwrap();
+        let second = Pki::open(dir.path(), &config(&[])).unwrap();
+        assert!(first.server == second.server && first.admin == second.admin && first.ca_pem() == second.ca_pem());
+        assert_eq!(first.service_account_key, second.service_account_key);
+        let third = Pki::open(dir.path(), &config(&["api.example.org"])).unwrap();
+        assert!(third.server != first.server, "new names need a new certificate");
+        assert!(third.admin == first.admin && third.ca_pem() == first.ca_pem());
+    }
+
+    #[test]
+    fn a_new_authority_reissues_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), &config(&[])).unwrap();
+        std::fs::remove_file(dir.path().join("tls/ca.pem")).unwrap();
+        let second = Pki::open(dir.path(), &config(&[])).unwrap();
+        assert!(first.ca_pem() != second.ca_pem() && first.server != second.server && first.admin != second.admin);
+        handshake(second.kubelet_client_tls().unwrap(), second.server_tls().unwrap(), "localhost").unwrap();
+    }
+
+    #[test]
+    fn files_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &config(&[])).unwrap();
+        pki.write_admin_kubeconfig(&dir.path().join("etc/admin.yaml"), "https://127.0.0.1:6443").unwrap();
+        for file in ["tls/ca.pem", "tls/server.pem", "tls/admin.pem", "tls/service-account.pem", "etc/admin.yaml"] {
+            let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), &config(&[])).unwrap();
+        let path = dir.path().join("tls/ca.pem");
+        std::fs::write(&path, "garbage").unwrap();
+        let Err(error) = Pki::open(dir.path(), &config(&[])) else { panic!("a damaged CA was accepted") };
+        assert!(error.to_string().contains("ca.pem is damaged"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "garbage");
+    }
+
+    /// A whole handshake: server and client, over memory.
+    fn handshake(client: ClientConfig, server: ServerConfig, name: &str) -> Result<Vec<CertificateDer<'static>>, rustls::Error> {
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(client), name)?;
+        let mut server = rustls::ServerConnection::new(Arc::new(server))?;
+        for _ in 0..8 {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        Ok(server.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect())
+    }
+
+    #[test]
+    fn tls_works_both_ways_and_strangers_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &config(&[])).unwrap();
+        for name in ["10.43.0.1", "192.0.2.1", "kubernetes.default.svc.cluster.local", "localhost"] {
+            let certs = handshake(pki.kubelet_client_tls().unwrap(), pki.server_tls().unwrap(), name).unwrap();
+            assert_eq!(certs.len(), 1, "{name}");
+        }
+        handshake(pki.kubelet_client_tls().unwrap(), pki.server_tls().unwrap(), "other.example.org").unwrap_err();
+        let other_dir = tempfile::tempdir().unwrap();
+        let other = Pki::open(other_dir.path(), &config(&[])).unwrap();
+        handshake(other.kubelet_client_tls().unwrap(), pki.server_tls().unwrap(), "localhost").unwrap_err();
+    }
+
+    #[test]
+    fn nodes_get_two_identities() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &config(&[])).unwrap();
+        let ip = IpAddr::from([192, 0, 2, 7]);
+        let node = pki.issue_node("n1", &[ip]).unwrap();
+        let again = pki.issue_node("n1", &[ip]).unwrap();
+        assert!(again.client == node.client && again.serving == node.serving);
+        let moved = pki.issue_node("n1", &[[192, 0, 2, 8].into()]).unwrap();
+        assert!(moved.client == node.client && moved.serving != node.serving, "only the serving certificate names addresses");
+        let der = |identity: &Identity| CertificateDer::from_pem_slice(identity.cert_pem.as_bytes()).unwrap();
+        let der = der(&node.client);
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        assert_eq!(certificate.subject().to_string(), "CN=system:node:n1, O=system:nodes");
+        let kubelet = |identity: &Identity| {
+            let (chain, key) = pki.pair(identity, "node").unwrap();
+            let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+            let mut tls = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            tls
+        };
+        handshake(pki.kubelet_client_tls().unwrap(), kubelet(&node.serving), "192.0.2.7").unwrap();
+        handshake(pki.kubelet_client_tls().unwrap(), kubelet(&node.serving), "192.0.2.9").unwrap_err();
+        handshake(pki.kubelet_client_tls().unwrap(), kubelet(&node.client), "192.0.2.7").unwrap_err();
+        for name in ["", "../x", "a/b", "A"] {
+            assert!(matches!(pki.issue_node(name, &[ip]), Err(PkiError::NodeName(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_kubeconfig_holds_what_was_issued() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &config(&[])).unwrap();
+        let yaml: serde_yaml::Value = serde_yaml::from_str(&pki.admin_kubeconfig("https://h:1").unwrap()).unwrap();
+        assert_eq!(yaml["clusters"][0]["cluster"]["server"], "https://h:1");
+        let cert = yaml["users"][0]["user"]["client-certificate-data"].as_str().unwrap();
+        assert_eq!(STANDARD.decode(cert).unwrap(), pki.admin.cert_pem.as_bytes());
+    }
+}

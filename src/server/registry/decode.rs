@@ -1,0 +1,254 @@
+//! Request bodies into objects.
+//!
+//! A body is first read into a tree by a visitor that notices duplicate keys (the last one wins, as in Go), then the tree into the
+//! type, noticing unknown fields. Depth is bounded by both parsers (128 levels), size by the HTTP layer. What upstream does in
+//! `apimachinery/pkg/runtime/serializer/json` and answers in `apiserver/pkg/endpoints/handlers/create.go`.
+//!
+//! Never: looks at what a field means.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::kind::Fault;
+use super::{Body, FieldValidation, KindDef, Registry};
+use crate::api::{Object, Status};
+
+/// Reports stop after this many unknown or duplicate fields, so that a hostile body can't make a large answer.
+const MAX_REPORTED: usize = 100;
+
+/// A decoded body with the warnings to send along.
+pub(super) type Decoded = (Box<dyn Object>, Vec<String>);
+
+impl Registry {
+    /// Decodes and defaults a body as `create` does, for kinds whose objects are answered and not stored (reviews and the like).
+    pub fn decode(&self, kind: &KindDef, body: &Body, validation: FieldValidation) -> Result<(Box<dyn Object>, Vec<String>), Status> {
+        object(kind, body, validation)
+    }
+}
+
+/// Body to object, defaults applied.
+pub(super) fn object(kind: &KindDef, body: &Body, validation: FieldValidation) -> Result<Decoded, Status> {
+    let mut duplicates = Vec::new();
+    let tree = tree(body, &mut duplicates).map_err(|why| Status::bad_request(unreadable(kind, &why)))?;
+    typed(kind, tree, duplicates, validation)
+}
+
+/// Tree to object, defaults applied. `problems` are those found while the tree was read.
+pub(super) fn typed(kind: &KindDef, tree: Value, mut problems: Vec<String>, validation: FieldValidation) -> Result<Decoded, Status> {
+    check_type(kind, &tree)?;
+    let decoded = kind.decode(tree, &mut |path| {
+        if problems.len() < MAX_REPORTED {
+            problems.push(format!("unknown field \"{}\"", dotted(path)));
+        }
+    });
+    let mut object = decoded.map_err(|fault| wrong_type(kind, &fault))?;
+    match validation {
+        FieldValidation::Ignore => problems.clear(),
+        FieldValidation::Strict if !problems.is_empty() => {
+            let why = format!("strict decoding error: {}", problems.join(", "));
+            return Err(Status::bad_request(unreadable(kind, &why)));
+        }
+        FieldValidation::Warn | FieldValidation::Strict => {}
+    }
+    kind.apply_defaults(object.as_mut());
+    Ok((object, problems))
+}
+
+/// Reads JSON or YAML into a tree; `duplicates` hears of repeated keys.
+pub(super) fn tree(body: &Body, duplicates: &mut Vec<String>) -> Result<Value, String> {
+    let found = RefCell::new(std::mem::take(duplicates));
+    let seed = Tree { path: &Path::Root, duplicates: &found };
+    let tree = if body.yaml {
+        seed.deserialize(serde_yaml::Deserializer::from_slice(&body.bytes)).map_err(|error| error.to_string())
+    } else {
+        let mut parser = serde_json::Deserializer::from_slice(&body.bytes);
+        seed.deserialize(&mut parser).and_then(|tree| parser.end().map(|()| tree)).map_err(|error| error.to_string())
+    };
+    *duplicates = found.into_inner();
+    tree
+}
+
+fn unreadable(kind: &KindDef, why: &dyn fmt::Display) -> String {
+    format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind)
+}
+
+/// `apiVersion` and `kind`, where given, must be those of the URL.
+fn check_type(kind: &KindDef, tree: &Value) -> Result<(), Status> {
+    if !tree.is_object() {
+        return Err(Status::bad_request(unreadable(kind, &format_args!("the body is {}, not an object", shape(tree)))));
+    }
+    let expected = kind.api_version();
+    if let Some(given) = tree.get("apiVersion").and_then(Value::as_str)
+        && given != expected
+    {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
+        )));
+    }
+    if let Some(given) = tree.get("kind").and_then(Value::as_str)
+        && given != kind.kind
+    {
+        return Err(Status::bad_request(format!(
+            "{given} in version \"{}\" cannot be handled as a {}: objects of this path are of kind {}",
+            kind.version, kind.kind, kind.kind
+        )));
+    }
+    Ok(())
+}
+
+/// 400 for a field of the wrong type, naming the field.
+fn wrong_type(kind: &KindDef, fault: &Fault) -> Status {
+    let place = if fault.path.is_empty() || fault.path == "." { String::new() } else { format!("{}: ", fault.path) };
+    Status::bad_request(unreadable(kind, &format_args!("json: cannot unmarshal into field {place}{}", fault.error)))
+}
+
+fn shape(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A path as upstream writes it: `spec.containers[0].foo`.
+fn dotted(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path as P;
+    match path {
+        P::Root => String::new(),
+        P::Seq { parent, index } => format!("{}[{index}]", dotted(parent)),
+        P::Map { parent, key } => join(dotted(parent), key),
+        P::Some { parent } | P::NewtypeStruct { parent } | P::NewtypeVariant { parent } => dotted(parent),
+    }
+}
+
+fn join(parent: String, key: &str) -> String {
+    if parent.is_empty() { key.into() } else { format!("{parent}.{key}") }
+}
+
+/// Where the tree builder is; lives on the stack, rendered only for a report.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl Path<'_> {
+    fn render(&self) -> String {
+        match self {
+            Path::Root => String::new(),
+            Path::Key(parent, key) => join(parent.render(), key),
+            Path::Index(parent, index) => format!("{}[{index}]", parent.render()),
+        }
+    }
+}
+
+/// Builds a [`Value`] as serde_json does, but hears of duplicate keys and takes YAML's non-string keys as text.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    path: &'a Path<'a>,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON or YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom(format_args!("{}: not a finite number", self.path.render())))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Tree { path: &Path::Index(self.path, items.len()), ..self })? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key_seed(KeyText)? {
+            let path = Path::Key(self.path, &key);
+            if map.contains_key(&key) && self.duplicates.borrow().len() < MAX_REPORTED {
+                self.duplicates.borrow_mut().push(format!("duplicate field \"{}\"", path.render()));
+            }
+            let value = entries.next_value_seed(Tree { path: &path, ..self })?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+    fn visit_enum<A: serde::de::EnumAccess<'de>>(self, _: A) -> Result<Value, A::Error> {
+        Err(A::Error::custom(format_args!("{}: YAML tags are not supported", self.path.render())))
+    }
+}
+
+/// A map key as text: YAML allows numbers and booleans there.
+struct KeyText;
+
+impl<'de> DeserializeSeed<'de> for KeyText {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for KeyText {
+    type Value = String;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key: a string, number or boolean")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<String, E> {
+        Ok(key.into())
+    }
+    fn visit_string<E>(self, key: String) -> Result<String, E> {
+        Ok(key)
+    }
+    fn visit_bool<E>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_i64<E>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_u64<E>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_f64<E>(self, key: f64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+}

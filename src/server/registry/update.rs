@@ -1,0 +1,236 @@
+//! PUT and every other read-modify-write: upstream's `Store.Update` and `rest.BeforeUpdate`.
+//!
+//! All changes of an existing object (PUT, PATCH, scale, controllers' edits) go through [`Registry::rewrite`]: propose a new state
+//! for the current one, check it, commit it at the revision it was decided on, and decide again on what won if the race was lost.
+
+use std::sync::Arc;
+
+use super::admission::Operation;
+use super::{Body, KindDef, Part, Registry, WriteOptions, Written, decode, delete, meta, store_failure};
+use crate::api::{FieldError, Key, Object, Rev, Status};
+use crate::server::store::{Change, Entry, Expect, StoreError};
+
+/// How often a lost race is decided again before the client is told. Each loss means that somebody else succeeded.
+const ATTEMPTS: usize = 16;
+
+/// What kind of change is checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A client's change of the main resource.
+    Main,
+    /// A change of `/status`.
+    Status,
+    /// A change by code of ours that may touch spec and status at once (bindings, finalizers): nothing is put back to its old
+    /// value, and what was wrong before does not stop it.
+    Trusted,
+}
+
+impl From<Part> for Mode {
+    fn from(part: Part) -> Mode {
+        match part {
+            Part::Main => Mode::Main,
+            Part::Status => Mode::Status,
+        }
+    }
+}
+
+/// A new state for an object.
+pub(super) struct Proposal {
+    pub object: Box<dyn Object>,
+    pub warnings: Vec<String>,
+}
+
+/// From the current entry and its object to the new state. Runs again after a lost race.
+pub(super) type Propose<'a> = &'a (dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync);
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Written),
+    /// Somebody else wrote first; this is there now.
+    Lost(Option<Arc<Entry>>),
+}
+
+/// What is being changed.
+struct Target<'a> {
+    kind: &'static KindDef,
+    key: Key,
+    mode: Mode,
+    options: &'a WriteOptions,
+}
+
+impl Registry {
+    /// PUT.
+    pub async fn update(
+        &self,
+        kind: &'static KindDef,
+        namespace: &str,
+        name: &str,
+        part: Part,
+        body: Body,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let (object, warnings) = decode::object(kind, &body, options.field_validation)?;
+        self.update_decoded(kind, (namespace, name), part, object, warnings, options).await
+    }
+
+    /// Replaces an object by one that trusted code made; its `resourceVersion` is the expectation.
+    pub async fn update_object(&self, mut object: Box<dyn Object>, part: Part, options: &WriteOptions) -> Result<Written, Status> {
+        let kind =
+            self.kind_of(object.as_ref()).ok_or_else(|| Status::internal("an object of a type that no kind serves can't be updated"))?;
+        let metadata = object.meta();
+        let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        kind.apply_defaults(object.as_mut());
+        self.update_decoded(kind, (&namespace, &name), part, object, Vec::new(), options).await
+    }
+
+    /// A read-modify-write of one object by trusted code (bindings, finalizers, tokens): `edit` may run again after a conflict.
+    /// Defaulting, admission and validation run as for any write, but with [`Part::Main`] spec and status may change together, and
+    /// only errors that the edit brings in refuse it.
+    pub async fn edit(
+        &self,
+        kind: &'static KindDef,
+        namespace: &str,
+        name: &str,
+        part: Part,
+        edit: &(dyn Fn(&mut dyn Object) -> Result<(), Status> + Sync),
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let mode = if part == Part::Status { Mode::Status } else { Mode::Trusted };
+        let propose = |_: &Arc<Entry>, old: &dyn Object| {
+            let mut object = old.clone_object();
+            edit(object.as_mut())?;
+            object.meta_mut().resource_version = None;
+            Ok(Proposal { object, warnings: Vec::new() })
+        };
+        self.rewrite(kind, (namespace, name), mode, options, ATTEMPTS, &propose).await
+    }
+
+    async fn update_decoded(
+        &self,
+        kind: &'static KindDef,
+        place: (&str, &str),
+        part: Part,
+        object: Box<dyn Object>,
+        warnings: Vec<String>,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        if part == Part::Main && kind.info.update_may_create && self.current(kind, place.0, place.1).is_err_and(|status| status.code == 404)
+        {
+            meta::settle_name(object.meta(), place.1)?;
+            return self.create_decoded(kind, place.0, object, warnings, options).await;
+        }
+        let propose = |_: &Arc<Entry>, _: &dyn Object| Ok(Proposal { object: object.clone_object(), warnings: warnings.clone() });
+        self.rewrite(kind, place, part.into(), options, ATTEMPTS, &propose).await
+    }
+
+    /// Changes an existing object.
+    pub(super) async fn rewrite(
+        &self,
+        kind: &'static KindDef,
+        (namespace, name): (&str, &str),
+        mode: Mode,
+        options: &WriteOptions,
+        attempts: usize,
+        propose: Propose<'_>,
+    ) -> Result<Written, Status> {
+        let (key, mut current) = self.current(kind, namespace, name)?;
+        let target = Target { kind, key, mode, options };
+        for _ in 0..attempts {
+            let old = kind.load(&current)?;
+            let proposal = propose(&current, old.as_ref())?;
+            match self.attempt(&target, &current, old.as_ref(), proposal).await? {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::Lost(found) => current = found.ok_or_else(|| Status::not_found(kind.group, kind.resource, name))?,
+            }
+        }
+        Err(Status::modified(kind.group, kind.resource, name))
+    }
+
+    async fn attempt(&self, target: &Target<'_>, current: &Arc<Entry>, old: &dyn Object, proposal: Proposal) -> Result<Attempt, Status> {
+        let Target { kind, key, mode, options } = target;
+        let Proposal { mut object, mut warnings } = proposal;
+        settle(target, current.rev, object.as_mut(), old)?;
+        let mut held = Vec::new();
+        match mode {
+            Mode::Main => kind.prepare_update(object.as_mut(), old),
+            Mode::Status => kind.prepare_status(object.as_mut(), old),
+            Mode::Trusted => {}
+        }
+        if *mode != Mode::Status {
+            let admitted =
+                self.admit(kind, Operation::Update, object.as_mut(), Some(old), &options.user).map_err(|refusal| refusal.status)?;
+            warnings.extend(admitted.warnings);
+            held = admitted.held;
+            kind.apply_defaults(object.as_mut());
+        }
+        let errors = violations(kind, *mode, object.as_ref(), old);
+        if !errors.is_empty() {
+            return Err(Status::invalid(kind.group, kind.kind, key.name(), errors));
+        }
+        if *mode != Mode::Status && kind.info.generation && kind.spec_changed(object.as_ref(), old) {
+            object.meta_mut().generation = Some(old.meta().generation.unwrap_or_default() + 1);
+        }
+        object.meta_mut().resource_version = old.meta().resource_version.clone();
+        if object.to_json() == old.to_json() {
+            return Ok(Attempt::Done(Written { entry: kind.present(current)?, created: false, warnings }));
+        }
+        if options.dry_run {
+            let entry = kind.entry(object.as_ref(), key.clone(), current.rev).into();
+            return Ok(Attempt::Done(Written { entry, created: false, warnings }));
+        }
+        let draft = kind.draft(object.as_ref())?;
+        let change = if delete::is_complete(object.as_ref()) { Change::Delete(draft) } else { Change::Put(draft) };
+        let committed = self.store().commit(key.clone(), Expect::Rev(current.rev), change).await;
+        // Reserved addresses are given back only now that the snapshot shows them taken.
+        drop(held);
+        match committed {
+            Ok(entry) => Ok(Attempt::Done(Written { entry: kind.present(&entry)?, created: false, warnings })),
+            Err(StoreError::Conflict(found)) => Ok(Attempt::Lost(found)),
+            Err(other) => Err(store_failure(&other)),
+        }
+    }
+}
+
+/// Checks what the object says about which object and revision it is, and puts back what clients may not change.
+fn settle(target: &Target<'_>, current: Rev, object: &mut dyn Object, old: &dyn Object) -> Result<(), Status> {
+    let Target { kind, key, .. } = target;
+    let metadata = object.meta_mut();
+    meta::settle_name(metadata, key.name())?;
+    meta::settle_namespace(kind, metadata, key.namespace())?;
+    if let Some(expected) = metadata.resource_version.as_deref().filter(|version| !version.is_empty())
+        && expected != current.to_string()
+    {
+        return Err(Status::modified(kind.group, kind.resource, key.name()));
+    }
+    check_uid(kind, key.name(), metadata.uid.as_deref(), old)?;
+    meta::keep_old(metadata, old.meta());
+    Ok(())
+}
+
+/// 409 unless `expected` (if any) is the uid of `object`, with upstream's text.
+pub(super) fn check_uid(kind: &KindDef, name: &str, expected: Option<&str>, object: &dyn Object) -> Result<(), Status> {
+    let found = object.meta().uid.as_deref().unwrap_or_default();
+    match expected {
+        None | Some("") => Ok(()),
+        Some(expected) if expected == found => Ok(()),
+        Some(expected) => {
+            let why = format!("Precondition failed: UID in precondition: {expected}, UID in object meta: {found}");
+            Err(Status::conflict(kind.group, kind.resource, name, why))
+        }
+    }
+}
+
+/// Every rule that the change breaks.
+fn violations(kind: &KindDef, mode: Mode, object: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+    let mut errors = meta::validate(kind, object.meta());
+    errors.extend(meta::validate_update(object.meta(), old.meta()));
+    match mode {
+        Mode::Main => errors.extend(kind.validate(object, Some(old))),
+        Mode::Status => errors.extend(kind.validate_status(object, old)),
+        Mode::Trusted => {
+            let before = kind.validate(old, None);
+            errors.extend(kind.validate(object, None).into_iter().filter(|error| !before.contains(error)));
+        }
+    }
+    errors
+}

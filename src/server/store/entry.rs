@@ -1,0 +1,132 @@
+//! Entries and drafts: an object encoded once, before and after its revision is known.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use crate::api::{Key, Kind, Object, Rev};
+
+/// One object at one revision: encoded once, decoded at most once.
+pub struct Entry {
+    /// Its name.
+    pub key: Key,
+    /// The revision that wrote it.
+    pub rev: Rev,
+    /// Its metadata (for selectors, owners, finalizers), `resourceVersion` included.
+    pub meta: ObjectMeta,
+    /// The whole object as JSON, `resourceVersion` included: what GET, LIST and WATCH send.
+    pub json: Bytes,
+    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Entry {
+    /// An entry from stored bytes. Fails when they are not JSON with an object's metadata.
+    pub fn decode(key: Key, rev: Rev, json: Bytes) -> Result<Entry, DecodeError> {
+        #[derive(Deserialize)]
+        struct MetaOnly {
+            metadata: ObjectMeta,
+        }
+        match serde_json::from_slice::<MetaOnly>(&json) {
+            Ok(MetaOnly { metadata }) => Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new() }),
+            Err(source) => Err(DecodeError { key, source }),
+        }
+    }
+
+    /// The decoded form, made at the first call and shared by all callers.
+    pub fn typed<T: Kind>(&self) -> Result<Arc<T>, DecodeError> {
+        if let Some(object) = self.typed.get()
+            && let Ok(object) = object.clone().downcast::<T>()
+        {
+            return Ok(object);
+        }
+        let object: T = serde_json::from_slice(&self.json).map_err(|source| DecodeError { key: self.key.clone(), source })?;
+        let object = Arc::new(object);
+        // Only the first kind is cached: a key is read as one kind, but for the few that are served in two versions.
+        self.typed.get_or_init(|| object.clone());
+        Ok(object)
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.key, self.rev)
+    }
+}
+
+/// What is stored is not what the kind expects.
+#[derive(Debug, thiserror::Error)]
+#[error("decoding {key}: {source}")]
+pub struct DecodeError {
+    key: Key,
+    source: serde_json::Error,
+}
+
+/// An object encoded but for its revision, which only the writer knows: the bytes are cut where the revision goes.
+pub struct Draft {
+    before: Bytes,
+    after: Bytes,
+    meta: ObjectMeta,
+    typed: Option<Box<dyn Object>>,
+}
+
+/// Stands for the revision while encoding. Random, so that no client can write it into an annotation and move the cut.
+static MARK: LazyLock<String> = LazyLock::new(|| format!("@{}", uuid::Uuid::new_v4().simple()));
+
+impl Draft {
+    /// Encodes `object`; whatever resourceVersion it has is replaced at commit.
+    pub fn new(object: &dyn Object) -> Draft {
+        Draft { typed: None, ..Draft::keeping(object.clone_object()) }
+    }
+
+    /// The same, keeping the decoded form, so that readers need not decode again.
+    pub fn of<T: Kind>(object: Arc<T>) -> Draft {
+        Draft::keeping(Box::new(Arc::unwrap_or_clone(object)))
+    }
+
+    /// The same for an object whose kind is known only at run time.
+    pub fn keeping(mut object: Box<dyn Object>) -> Draft {
+        object.meta_mut().resource_version = Some(MARK.clone());
+        let json = Bytes::from(object.to_json());
+        let mark = MARK.as_bytes();
+        let at = json.windows(mark.len()).position(|window| window == mark).expect("the mark was just encoded");
+        Draft { before: json.slice(..at), after: json.slice(at + mark.len()..), meta: object.meta().clone(), typed: Some(object) }
+    }
+
+    /// Bytes of JSON this will take, within a few.
+    pub fn len(&self) -> usize {
+        self.before.len() + self.after.len() + 20
+    }
+
+    /// Never true; there is no empty object.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The entry at `rev`.
+    pub fn at(self, key: Key, rev: Rev) -> Entry {
+        let number = rev.to_string();
+        let mut json = BytesMut::with_capacity(self.len());
+        json.put(self.before);
+        json.put(number.as_bytes());
+        json.put(self.after);
+        let mut meta = self.meta;
+        meta.resource_version = Some(number.clone());
+        let typed = OnceLock::new();
+        if let Some(mut object) = self.typed {
+            object.meta_mut().resource_version = Some(number);
+            let object: Arc<dyn Object> = Arc::from(object);
+            typed.get_or_init(|| object.into_any());
+        }
+        Entry { key, rev, meta, json: json.freeze(), typed }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Draft({:?}, {} bytes)", self.meta.name, self.len())
+    }
+}

@@ -1,0 +1,74 @@
+//! Immutable views of everything at one revision.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::Entry;
+use crate::api::{Key, Rev, Scope};
+
+/// A consistent, immutable view of all objects at one revision. Cheap to clone: a persistent map shares what did not change.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    rev: Rev,
+    map: OrdMap<Key, Arc<Entry>>,
+}
+
+impl Snapshot {
+    /// The revision of this view.
+    pub fn rev(&self) -> Rev {
+        self.rev
+    }
+
+    /// One object.
+    pub fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.map.get(key)
+    }
+
+    /// All objects of a scope in key order.
+    pub fn range(&self, scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        self.from(Bound::Included(scope.prefix()), scope)
+    }
+
+    /// The same, starting after `after` (exclusive): how a list continues.
+    pub fn range_after(&self, scope: &Scope, after: &Key) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        self.from(Bound::Excluded(after.as_str()), scope)
+    }
+
+    fn from(&self, start: Bound<&str>, scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        let scope = scope.clone();
+        self.map.range::<_, str>((start, Bound::Unbounded)).map(|(_, entry)| entry).take_while(move |entry| scope.contains(&entry.key))
+    }
+
+    /// A view made by hand.
+    #[cfg(test)]
+    pub(crate) fn of(rev: Rev, objects: impl IntoIterator<Item = (Key, Rev, super::Draft)>) -> Snapshot {
+        let entries = objects.into_iter().map(|(key, rev, draft)| (key.clone(), Arc::new(draft.at(key, rev))));
+        Snapshot { rev, map: entries.collect() }
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// An empty view at `rev`.
+    pub(super) fn empty(rev: Rev) -> Snapshot {
+        Snapshot { rev, map: OrdMap::new() }
+    }
+
+    /// Moves to the next revision by one change; returns what the key held.
+    pub(super) fn apply(&mut self, entry: &Arc<Entry>, deleted: bool) -> Option<Arc<Entry>> {
+        self.rev = self.rev.max(entry.rev);
+        match deleted {
+            true => self.map.remove(&entry.key),
+            false => self.map.insert(entry.key.clone(), entry.clone()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The accept loop that the API server and the agent share: TCP, TLS, HTTP/1.1 and HTTP/2 with upgrades, on one port.
+//!
+//! Invariants: a handshake is bounded in time and connections in count; who is at the other end is read off its certificate once
+//! per connection, and is an extension of each of its requests; on shutdown no new connection is taken, requests in flight are finished, streams end by the token that
+//! handlers share.
+//!
+//! Never: decides who may do what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests in flight may take after shutdown has begun.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once. Beyond it clients wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Pause after a failed accept: out of descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why serving ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener is broken.
+    #[error("the listener of the {0} has no address: {1}")]
+    Listener(&'static str, std::io::Error),
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its certificate, if it showed one: verified by then.
+    pub certificate: Option<CertificateDer<'static>>,
+}
+
+impl Peer {
+    /// The common name of the certificate's subject.
+    pub fn common_name(&self) -> Option<String> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(self.certificate.as_ref()?).ok()?;
+        certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    }
+}
+
+/// Serves `router` until `shutdown`, then finishes what is in flight. `name` is for the log. What `identify` makes of a connection's
+/// other end becomes an extension of its requests; an error refuses the connection.
+pub async fn serve<I: Clone + Send + Sync + 'static>(
+    name: &'static str,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    identify: fn(&Peer) -> Result<I, String>,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(|error| ServeError::Listener(name, error))?;
+    tracing::info!(%address, "the {name} is listening");
+    let acceptor = TlsAcceptor::from(tls);
+    let connections = TaskTracker::new();
+    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accept = async {
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            accepted = accept => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a connection that died in the queue: neither may stop the server, nor spin it.
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, %error, "setting TCP_NODELAY");
+        }
+        let (acceptor, router, shutdown) = (acceptor.clone(), router.clone(), shutdown.clone());
+        connections.spawn(async move {
+            connection(stream, address, acceptor, router, identify, shutdown).await;
+            drop(slot);
+        });
+    }
+    connections.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections did not end in time; dropping them");
+    }
+    Ok(())
+}
+
+/// Serves one connection to its end.
+pub async fn connection<I: Clone + Send + Sync + 'static>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    identify: fn(&Peer) -> Result<I, String>,
+    shutdown: CancellationToken,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
+        Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|der| der.clone().into_owned());
+    let identity = match identify(&Peer { address, certificate }) {
+        Ok(identity) => identity,
+        Err(error) => return tracing::info!(%address, %error, "refused a connection"),
+    };
+    let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(identity.clone());
+        router.clone().oneshot(request.map(axum::body::Body::new))
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(1000);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut asked_to_end = false;
+    loop {
+        tokio::select! {
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%address, %error, "connection");
+                }
+                return;
+            }
+            () = shutdown.cancelled(), if !asked_to_end => {
+                asked_to_end = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A whole API in memory: the real table of kinds over a store in a temporary directory, asked through the router. No socket is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use orch::server::auth::Authenticator;
+use orch::server::auth::token::TokenKey;
+use orch::server::http::plain::Readiness;
+use orch::server::http::{App, ClusterInfo, OpenApi, Peer, router};
+use orch::server::kinds::KINDS;
+use orch::server::pki::{Pki, PkiConfig};
+use orch::server::registry::{Registry, User};
+use orch::server::store::{Limits, Store};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+struct NoDocuments;
+
+impl OpenApi for NoDocuments {
+    fn v2_json(&self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn v2_protobuf(&self) -> Bytes {
+        Bytes::new()
+    }
+    fn v3_index(&self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn v3(&self, _: &str) -> Option<Bytes> {
+        None
+    }
+}
+
+/// A server; its directory goes with it.
+pub struct Server {
+    router: axum::Router,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The message of a Status.
+    pub fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// A server with the namespace `default`.
+pub async fn server() -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let config = PkiConfig {
+        host_name: "h".into(),
+        node_ips: vec![],
+        service_ip: [10, 43, 0, 1].into(),
+        cluster_domain: "cluster.local".into(),
+        tls_sans: vec![],
+    };
+    let pki = Pki::open(dir.path(), &config).unwrap();
+    let store = Store::open(&dir.path().join("db"), Limits::default()).unwrap();
+    let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
+    let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
+    let app = App::new(
+        Registry::new(store, KINDS),
+        Authenticator::new(key, None),
+        Arc::new(NoDocuments),
+        Arc::new(pki.kubelet_client_tls().unwrap()),
+        cluster,
+        Arc::new(Readiness::new(&[])),
+        CancellationToken::new(),
+    );
+    let server = Server { router: router(app), _dir: dir };
+    server.yes("POST", "/api/v1/namespaces", "metadata: {name: default}").await;
+    server
+}
+
+impl Server {
+    /// Sends a request as `user` (empty: without a certificate) with `headers`; the body is YAML unless a header says otherwise.
+    pub async fn send(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> axum::response::Response {
+        let mut request = Request::builder().method(method).uri(uri);
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/yaml");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let groups = if user == "admin" { vec!["system:masters".into()] } else { vec!["system:authenticated".into()] };
+        let known = (!user.is_empty()).then(|| User { name: user.into(), groups, ..User::default() });
+        let peer = Arc::new(Peer { address: ([192, 0, 2, 2], 1).into(), user: known });
+        let request = request.extension(peer).body(Body::from(body.to_owned())).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(30), self.router.clone().oneshot(request)).await;
+        answer.expect("answered in time").unwrap()
+    }
+
+    /// The same, with the whole answer as JSON (or as a string).
+    pub async fn ask(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let response = self.send(user, method, uri, headers, body).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        Answer { code: parts.status.as_u16(), headers: parts.headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+    }
+
+    /// The administrator's request, which must succeed.
+    pub async fn yes(&self, method: &str, uri: &str, body: &str) -> Value {
+        let answer = self.ask("admin", method, uri, &[], body).await;
+        assert!(answer.code < 300, "{method} {uri}: {} {}", answer.code, answer.body);
+        answer.body
+    }
+
+    /// The administrator's request, which must fail with `code`; returns the message.
+    pub async fn no(&self, code: u16, method: &str, uri: &str, body: &str) -> String {
+        let answer = self.ask("admin", method, uri, &[], body).await;
+        assert_eq!(answer.code, code, "{method} {uri}: {}", answer.body);
+        assert_eq!(answer.body["kind"], "Status");
+        answer.message().to_owned()
+    }
+
+    /// A watch.
+    pub async fn watch(&self, uri: &str) -> Events {
+        let response = self.send("admin", "GET", uri, &[], "").await;
+        assert_eq!(response.status(), 200, "{uri}");
+        Events { chunks: response.into_body().into_data_stream(), buffer: Vec::new() }
+    }
+}
+
+/// The events of a watch.
+pub struct Events {
+    chunks: BodyDataStream,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// The next event; `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.chunks.next()).await.expect("an event in time")?;
+            self.buffer.extend_from_slice(&chunk.unwrap());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole product on private hosts: one binary, real images, real clients. Needs root; skips with a reason where something
+//! is missing. Each scenario has a host of its own and deadlines for all it waits for.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod network;
+mod restart;
+mod stock;
+mod tour;
+mod workloads;

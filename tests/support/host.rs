@@ -1,0 +1,247 @@
+//! A private host: network, mount, UTS, IPC and pid namespaces, a part of each cgroup hierarchy, and a machine outside, beside it.
+//!
+//! `eth0` is 10.99.0.2/24; the outside is 10.99.0.1; no route leads further. The thread that makes a host enters its network, so
+//! that its own connections, and those of threads and runtimes made later, come from the host. One host per thread.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+
+use super::eventually;
+
+/// Programs that a host can't be made without.
+pub const TOOLS: &[&str] = &["bash", "unshare", "nsenter", "setpriv", "timeout", "ip", "mount"];
+/// The host's address, as seen from outside.
+pub const ADDRESS: &str = "10.99.0.2";
+/// How many hosts may run at once, over all test processes: the machine is small.
+const AT_ONCE: usize = 2;
+const CGROUPS: &str = "/sys/fs/cgroup";
+const PREFIX: &str = "orch-e2e-";
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// See the module.
+pub struct Host {
+    /// Its files; gone with it.
+    pub dir: PathBuf,
+    holder: Child,
+    init: u32,
+    outside: u32,
+    group: String,
+    tempdir: Option<tempfile::TempDir>,
+    // Released last.
+    _turn: fs::File,
+}
+
+impl Host {
+    /// Waits for a turn, and makes one.
+    pub fn new() -> Host {
+        let turn = take_turn();
+        remove_stale();
+        let group = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let tempdir = tempfile::Builder::new().prefix(&format!("{group}-")).tempdir().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/holder.sh");
+        // The parent-death signal ends the holder with the thread that made it, and --kill-child ends pid 1, and so everything.
+        let mut holder = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"])
+            .args(["--mount-proc", "bash"])
+            .arg(script)
+            .args([tempdir.path().as_os_str(), group.as_ref()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let outside = line.trim().strip_prefix("ready ").and_then(|pid| pid.parse().ok());
+        let outside = outside.unwrap_or_else(|| panic!("the host can't be set up; it said {line:?}"));
+        let init = only_child(holder.id()).expect("unshare has a child");
+        let host = Host { dir: tempdir.path().into(), holder, init, outside, group, tempdir: Some(tempdir), _turn: turn };
+        enter(&host.network());
+        host
+    }
+
+    fn network(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.init).into()
+    }
+
+    fn outside_network(&self) -> PathBuf {
+        format!("/proc/{}/root/proc/{}/ns/net", self.init, self.outside).into()
+    }
+
+    /// A command on this host. It dies with the process that starts it.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init.to_string(), "--net", "--mount", "--uts", "--ipc", "--pid", "--"]);
+        command.args(["setpriv", "--pdeathsig", "KILL"]).arg(program);
+        command.env("HOME", &self.dir).env_remove("KUBECONFIG").stdin(Stdio::null());
+        command
+    }
+
+    /// A command on this host that may take so long.
+    pub fn limited(&self, limit: Duration, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.command("timeout");
+        command.args(["--foreground", "-k", "1", &limit.as_secs_f64().to_string()]).arg(program);
+        command
+    }
+
+    /// Runs a shell script on this host, which must succeed, and returns what it prints.
+    pub fn sh(&self, script: &str) -> String {
+        let output = self.limited(Duration::from_secs(30), "bash").args(["-euc", script]).output().unwrap();
+        checked(script, output)
+    }
+
+    /// Runs this in the network outside.
+    pub fn outside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let network = self.outside_network();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                enter(&network);
+                job()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Processes of this host whose command line contains `marker`: pid (as seen from the test) and start time.
+    pub fn processes(&self, marker: &str) -> Vec<(u32, String)> {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if !line.contains(marker) || !self.owns(pid) || namespace(pid) == namespace(std::process::id()) {
+                continue;
+            }
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19).map(str::to_owned));
+            found.extend(start.map(|start| (pid, start)));
+        }
+        found.sort();
+        found
+    }
+
+    /// Whether a process is in this host's pid namespace or one below it.
+    fn owns(&self, pid: u32) -> bool {
+        let mut pid = pid;
+        for _ in 0..64 {
+            if pid == self.init {
+                return true;
+            }
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            match parent {
+                Some(parent) if parent > 1 => pid = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Collects its errors: a panic here would hide why the test failed.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        let init = PathBuf::from(format!("/proc/{}", self.init));
+        let gone = std::panic::catch_unwind(|| {
+            eventually(Duration::from_secs(20), "the processes of the host end", || (!init.exists()).then_some(()).ok_or("alive".into()))
+        });
+        if gone.is_err() {
+            eprintln!("the host's pid 1 ({}) is still there", self.init);
+        }
+        remove_groups(&self.group);
+        let dir = self.tempdir.take().map(tempfile::TempDir::keep);
+        if let Some(Err(error)) = dir.map(fs::remove_dir_all) {
+            eprintln!("removing {}: {error}", self.dir.display());
+        }
+    }
+}
+
+fn enter(network: &Path) {
+    let file = fs::File::open(network).unwrap_or_else(|e| panic!("{}: {e}", network.display()));
+    setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+/// The child of a process that has one.
+pub fn only_child(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Standard output of what must have succeeded.
+pub fn checked(what: &str, output: Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let how = output.status.code().map_or_else(|| format!("signal {:?}", output.status.signal()), |code| format!("exit code {code}"));
+    assert!(output.status.success(), "{what}: {how}\n{out}{err}");
+    out.into_owned()
+}
+
+/// One of a few locks, held as long as the file is open.
+fn take_turn() -> fs::File {
+    let dir = std::env::temp_dir();
+    eventually(Duration::from_secs(900), "a turn to run a host", || {
+        for turn in 0..AT_ONCE {
+            let file = fs::File::create(dir.join(format!("{PREFIX}turn.{turn}"))).map_err(|e| e.to_string())?;
+            if file.try_lock().is_ok() {
+                return Ok(file);
+            }
+        }
+        Err("others run".into())
+    })
+}
+
+fn hierarchies() -> Vec<PathBuf> {
+    if Path::new(CGROUPS).join("cgroup.controllers").exists() {
+        return vec![CGROUPS.into()];
+    }
+    let below = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.filter(|path| path.join("cgroup.procs").exists()).collect()
+}
+
+fn remove_groups(group: &str) {
+    for hierarchy in hierarchies() {
+        let own = hierarchy.join(group);
+        let done = std::panic::catch_unwind(|| {
+            eventually(Duration::from_secs(5), "the groups of the host can be removed", || {
+                remove_tree(&own).map_err(|e| format!("{}: {e}", own.display()))
+            })
+        });
+        if done.is_err() {
+            eprintln!("left behind: {}", own.display());
+        }
+    }
+}
+
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&entry.path())?;
+    }
+    fs::remove_dir(dir)
+}
+
+/// What test processes left that were killed before they could clean up.
+fn remove_stale() {
+    let temporary = std::env::temp_dir();
+    for entry in hierarchies().iter().chain([&temporary]).flat_map(fs::read_dir).flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_none_or(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+            continue;
+        }
+        // Somebody else may be doing the same.
+        let _ = if entry.path().starts_with(&temporary) { fs::remove_dir_all(entry.path()) } else { remove_tree(&entry.path()) };
+    }
+}
