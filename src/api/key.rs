@@ -2,8 +2,9 @@
 //!
 //! A key is `GROUP/RESOURCE/NAMESPACE/NAME` with an empty group for core and an empty namespace for cluster-scoped objects,
 //! so that a scope (all of a resource, or one namespace of it) is a prefix and a list is one range scan.
-//! None of the four parts may contain `/`; names are validated before a key is made of them.
+//! None of the four parts contains `/`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,8 +34,14 @@ pub struct Key(Arc<str>);
 
 impl Key {
     /// A key from its parts; `namespace` is empty for cluster-scoped objects.
+    ///
+    /// Total: parts may come from text that nobody validated, such as an owner reference. A `/` in one is written `%2F`, which
+    /// no legal name has in it, so that such a key names nothing.
     pub fn new(group: &str, resource: &str, namespace: &str, name: &str) -> Key {
-        debug_assert!(![group, resource, namespace, name].iter().any(|part| part.contains('/')));
+        let [group, resource, namespace, name] = [group, resource, namespace, name].map(|part| match part.contains('/') {
+            true => Cow::Owned(part.replace('/', "%2F")),
+            false => Cow::Borrowed(part),
+        });
         Key(format!("{group}/{resource}/{namespace}/{name}").into())
     }
 
@@ -167,6 +174,8 @@ mod tests {
         assert_eq!((pod.group(), pod.resource(), pod.namespace(), pod.name()), ("", "pods", "default", "a"));
         assert_eq!(Key::parse(pod.as_str()), Some(pod.clone()));
         assert_eq!(Key::parse("/pods/default"), None);
+        let foreign = Key::of::<Pod>("default", "../a/b");
+        assert_eq!((foreign.as_str(), foreign.name()), ("/pods/default/..%2Fa%2Fb", "..%2Fa%2Fb"));
         assert!(Scope::of::<Pod>().contains(&pod));
         assert!(Scope::of_namespace::<Pod>("default").contains(&pod));
         assert!(!Scope::of_namespace::<Pod>("default-2").contains(&pod));

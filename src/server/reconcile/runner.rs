@@ -100,9 +100,15 @@ struct Slot {
 impl Slot {
     fn wake(&mut self, event: &Event) {
         for (scope, map) in &self.triggers {
-            if scope.contains(&event.entry.key) {
-                for key in map(event) {
-                    self.queue.add(key);
+            if !scope.contains(&event.entry.key) {
+                continue;
+            }
+            match catch_unwind(AssertUnwindSafe(|| map(event))) {
+                Ok(keys) => keys.into_iter().for_each(|key| self.queue.add(key)),
+                // The other controllers must not stop over it; this one misses a change, until the next of the same object.
+                Err(panic) => {
+                    let (controller, key) = (self.controller.name(), &event.entry.key);
+                    tracing::error!(controller, %key, panic = panic_text(&*panic), "a controller panicked over a change");
                 }
             }
         }
