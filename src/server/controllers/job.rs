@@ -12,11 +12,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{conditions, pods};
 use crate::api::meta::controller_ref;
-use crate::api::{Key, Rev};
+use crate::api::{Key, Rev, Scope};
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
+use crate::server::store::Event;
 
 /// Holds a pod until its end is counted.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -35,7 +37,8 @@ impl Controller for Jobs {
         "job-controller"
     }
     fn triggers(&self) -> Vec<Trigger> {
-        vec![Trigger::of::<Job>(), Trigger::owner::<Job, Pod>()]
+        let tracked = Trigger { scope: Scope::of::<Pod>, map: job_of_ownerless };
+        vec![Trigger::of::<Job>(), Trigger::owner::<Job, Pod>(), tracked]
     }
     fn reconcile(&self, key: &Key, view: &View) -> Outcome {
         let Some(job) = view.at::<Job>(key) else { return Outcome { ops: release_orphans(key, view, ""), again: None } };
@@ -52,9 +55,27 @@ impl Controller for Jobs {
 fn release_orphans(key: &Key, view: &View, present: &str) -> Vec<Op> {
     let orphan = |pod: &Arc<Pod>| {
         let owner = crate::api::meta::controller_of(&pod.metadata);
-        has_tracking(pod) && owner.is_some_and(|owner| owner.kind == "Job" && owner.name == key.name() && owner.uid != present)
+        let ours = match owner {
+            Some(owner) => owner.kind == "Job" && owner.name == key.name() && owner.uid != present,
+            // Orphaned on purpose: the Job's deletion took the reference away.
+            None => job_label(&pod.metadata) == Some(key.name()),
+        };
+        has_tracking(pod) && ours
     };
     view.list::<Pod>(Some(key.namespace())).filter(orphan).map(|pod| release(&pod)).collect()
+}
+
+/// The Job that a pod was made by, as its label says.
+fn job_label(meta: &ObjectMeta) -> Option<&str> {
+    meta.labels.as_ref()?.get("batch.kubernetes.io/job-name").map(String::as_str)
+}
+
+/// A tracked pod that nobody owns wakes the Job that made it, which need not be there any more.
+fn job_of_ownerless(event: &Event) -> Vec<Key> {
+    let meta = &event.entry.meta;
+    let tracked = meta.finalizers.iter().flatten().any(|finalizer| finalizer == TRACKING);
+    let job = job_label(meta).filter(|_| tracked && crate::api::meta::controller_of(meta).is_none());
+    job.map(|job| Key::of::<Job>(event.entry.key.namespace(), job)).into_iter().collect()
 }
 
 fn release(pod: &Arc<Pod>) -> Op {
@@ -436,9 +457,17 @@ mod tests {
         let mut world = job("completions: 1");
         world.settle(&Jobs, &key());
         assert!(world.all::<Pod>().iter().all(has_tracking));
+        let mut orphaned = world.clone();
         world.remove(&key());
         world.settle(&Jobs, &key());
         assert!(world.all::<Pod>().iter().all(|pod| !has_tracking(pod)));
+
+        // Orphaned: the reference is gone too.
+        let name = orphaned.all::<Pod>()[0].metadata.name.clone().unwrap();
+        orphaned.edit::<Pod>("default", &name, |pod| pod.metadata.owner_references = None);
+        orphaned.remove(&key());
+        orphaned.settle(&Jobs, &key());
+        assert!(orphaned.all::<Pod>().iter().all(|pod| !has_tracking(pod)));
     }
 
     #[test]
