@@ -12,6 +12,7 @@
 //! excepted).
 
 pub mod discovery;
+mod drain;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
@@ -56,9 +57,6 @@ use query::Query;
 
 /// Largest request body, as upstream.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// How much, and for how long, of a refused body is taken all the same.
-const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is no stream ends after this.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -176,13 +174,12 @@ impl Call {
 
     /// The whole body, within the limit.
     async fn body(&mut self) -> Result<Bytes, Status> {
-        let mut body = std::mem::take(self.request.body_mut());
+        let body = self.request.body_mut();
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Status::bad_request(format!("reading the request body: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > BODY_LIMIT {
-                tokio::spawn(drain(body));
                 return Err(Status::too_large(BODY_LIMIT));
             }
             bytes.extend_from_slice(&data);
@@ -193,23 +190,6 @@ impl Call {
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
     }
-}
-
-/// Takes the rest of a body that was refused, within bounds: a client that is still sending would otherwise see a broken stream
-/// (HTTP/2) or connection rather than the answer.
-async fn drain(mut body: Body) {
-    let all = async {
-        let mut left = DRAIN_LIMIT;
-        while let Some(Ok(frame)) = body.frame().await {
-            let size = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(size) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
-    // Whoever takes longer is cut off.
-    tokio::time::timeout(DRAIN_TIMEOUT, all).await.ok();
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> &str {
@@ -227,6 +207,7 @@ async fn handle(State(app): State<AppState>, request: Request) -> Response {
     let headers = request.headers().clone();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let query = Query::parse(uri.query().unwrap_or_default());
+    let request = request.map(drain::on_drop);
     let (label, result) = match RequestInfo::parse(method.as_str(), uri.path(), &query) {
         Ok(info) => (metrics::Label::of(&app.registry, &info), guarded(&app, info, query, request).await),
         Err(refusal) => (metrics::Label::default(), Err(refusal)),
