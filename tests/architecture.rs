@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/auth", &["api", "server/registry", "server/store", "server/pki"]),
     ("server/http", &["api", "transport", "server/auth", "server/registry", "server/store", "server/pki"]),
     ("server/reconcile", &["api", "server/registry", "server/store"]),
+    ("server/outbound", &["api", "server/store"]),
     ("server/scheduler", &["api", "server/reconcile", "server/store"]),
     ("server/controllers", &["api", "server/reconcile", "server/store"]),
 ];

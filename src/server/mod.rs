@@ -12,6 +12,7 @@ mod bootstrap;
 pub mod controllers;
 pub mod http;
 pub mod kinds;
+pub mod outbound;
 pub mod pki;
 pub mod reconcile;
 pub mod registry;

@@ -1,6 +1,8 @@
 //! The API over HTTP, without sockets: each test has a server of its own.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod outbound;
+mod peer;
 mod support;
 
 use orch::server::kinds::KINDS;
