@@ -59,11 +59,11 @@ async fn ensure(registry: &Registry, document: &Value) -> Result<(), ServerError
     let failed = |status: Status| ServerError::Bootstrap { what: format!("{kind} {name}"), status: Box::new(status) };
     let api_version = text(&document["apiVersion"]);
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let def = registry.kinds().iter().find(|def| def.group == group && def.version == version && def.kind == kind);
+    let def = registry.builtin().iter().find(|def| def.group() == group && def.version() == version && def.kind() == kind);
     let def = def.ok_or_else(|| failed(Status::no_such_path()))?;
     let options = WriteOptions { field_manager: "orch".into(), field_validation: FieldValidation::Strict, ..WriteOptions::default() };
     let body = |value: &Value| Body { bytes: value.to_string().into(), yaml: false };
-    match registry.get(def, &namespace, &name) {
+    match registry.get(def, &namespace, &name).await {
         Err(status) if status.code == 404 => match registry.create(def, &namespace, body(document), &options).await {
             Err(status) if status.reason == "AlreadyExists" => Ok(()),
             created => created.map(|_| ()).map_err(failed),

@@ -40,7 +40,7 @@ use http::plain::Readiness;
 use http::{App, ClusterInfo};
 use kinds::KINDS;
 use pki::{Pki, PkiConfig, PkiError};
-use registry::{Registry, RegistryConfig};
+use registry::{Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
 
 /// The API version that is served, as `/version` and nodes say it.
@@ -128,14 +128,18 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let (pki, store) = opened.await.expect("opening does not panic")?;
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
-    let registry = Registry::with_config(store, KINDS, RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports });
+    let registry = Registry::with_parts(
+        store,
+        &KINDS,
+        Parts { config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports }, ..Parts::default() },
+    );
     let stopping = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
     let app = App::new(
         registry.clone(),
         Authenticator::new(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?, config.token.as_deref()),
-        Arc::new(Documents::new(KINDS)),
+        Arc::new(Documents::new(&KINDS)),
         Arc::new(pki.kubelet_client_tls()?),
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
         readiness.clone(),
@@ -213,11 +217,9 @@ fn advertised(config: &ServerConfig) -> SocketAddr {
 }
 
 fn controllers_config(config: &ServerConfig, pki: &Pki) -> ControllersConfig {
-    let resource = |kind: &registry::KindDef| controllers::ResourceInfo {
-        group: kind.group,
-        kind: kind.kind,
-        resource: kind.resource,
-        namespaced: kind.info.namespaced,
+    let resource = |kind: &registry::KindRef| {
+        let registry::Names { group, kind: name, resource, .. } = kind.names().clone();
+        controllers::ResourceInfo { group, kind: name, resource, namespaced: kind.info.namespaced }
     };
     let advertised = advertised(config);
     ControllersConfig {

@@ -155,18 +155,18 @@ async fn every_kind_is_served() {
         assert_eq!(again.code, 304);
         known += &answer.body.to_string();
     }
-    for kind in KINDS {
-        let root = if kind.group.is_empty() { "/api/v1".into() } else { format!("/apis/{}/{}", kind.group, kind.version) };
+    for kind in KINDS.iter() {
+        let root = if kind.group().is_empty() { "/api/v1".into() } else { format!("/apis/{}/{}", kind.group(), kind.version()) };
         let resources = api.yes("GET", &root, "").await;
-        let found = resources["resources"].as_array().unwrap().iter().any(|r| r["name"] == kind.resource && r["kind"] == kind.kind);
-        assert!(found && known.contains(&format!("\"resource\":\"{}\"", kind.resource)), "{}", kind.resource);
-        let path = format!("{root}/{}", kind.resource);
+        let found = resources["resources"].as_array().unwrap().iter().any(|r| r["name"] == kind.resource() && r["kind"] == kind.kind());
+        assert!(found && known.contains(&format!("\"resource\":\"{}\"", kind.resource())), "{}", kind.resource());
+        let path = format!("{root}/{}", kind.resource());
         if kind.info.virtual_only {
             api.no(405, "GET", &path, "").await;
             continue;
         }
         let list = api.yes("GET", &path, "").await;
-        assert_eq!(list["kind"], format!("{}List", kind.kind));
+        assert_eq!(list["kind"], format!("{}List", kind.kind()));
         assert_eq!(api.ask("admin", "GET", &path, &[("accept", TABLE)], "").await.body["kind"], "Table", "{path}");
     }
 }

@@ -72,7 +72,7 @@ pub async fn server() -> Server {
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
     let app = App::new(
-        Registry::new(store, KINDS),
+        Registry::new(store, &KINDS),
         Authenticator::new(key, None),
         Arc::new(NoDocuments),
         Arc::new(pki.kubelet_client_tls().unwrap()),

@@ -31,7 +31,7 @@ pub struct Garbage {
 impl Garbage {
     /// A collector that knows these resources.
     pub fn new(resources: &[ResourceInfo]) -> Garbage {
-        let row = |r: &ResourceInfo| ((r.group.to_owned(), r.kind.to_owned()), (r.resource.to_owned(), r.namespaced));
+        let row = |r: &ResourceInfo| ((r.group.to_string(), r.kind.to_string()), (r.resource.to_string(), r.namespaced));
         Garbage { kinds: resources.iter().map(row).collect() }
     }
 
@@ -197,7 +197,12 @@ mod tests {
     use crate::server::reconcile::testing::check;
 
     fn garbage() -> Garbage {
-        let row = |group, kind, resource, namespaced| ResourceInfo { group, kind, resource, namespaced };
+        let row = |group: &'static str, kind: &'static str, resource: &'static str, namespaced| ResourceInfo {
+            group: group.into(),
+            kind: kind.into(),
+            resource: resource.into(),
+            namespaced,
+        };
         Garbage::new(&[
             row("apps", "ReplicaSet", "replicasets", true),
             row("", "Pod", "pods", true),

@@ -19,17 +19,19 @@ mod pods;
 mod replicaset;
 mod statefulset;
 
+use std::borrow::Cow;
+
 use crate::server::reconcile::Controller;
 
 /// What the garbage collector must know of a served resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceInfo {
     /// API group, empty for core.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// `Pod`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `pods`.
-    pub resource: &'static str,
+    pub resource: Cow<'static, str>,
     /// Whether its objects live in a namespace.
     pub namespaced: bool,
 }

@@ -5,6 +5,7 @@
 //!
 //! Follows upstream's `endpoints/discovery`; the order of groups is that of kube-apiserver's priorities.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::response::Response;
@@ -16,17 +17,17 @@ use serde_json::{Value, json};
 use super::negotiate::{Encoding, clauses, negotiate_plain};
 use super::{Call, reply};
 use crate::api::Status;
-use crate::server::registry::KindDef;
 use crate::server::registry::strategy::Subresource;
+use crate::server::registry::{KindDef, KindRef};
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const PART: &[&str] = &["get", "patch", "update"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 /// A subresource that is a route of its own: group, resource, subresource, the kind it speaks (group, version, kind), verbs.
-type Special = (&'static str, &'static str, &'static str, (&'static str, &'static str, &'static str), &'static [&'static str]);
+type Special<'a> = (&'a str, &'a str, &'a str, (&'a str, &'a str, &'a str), &'static [&'static str]);
 
-const SPECIAL: &[Special] = &[
+const SPECIAL: &[Special<'static>] = &[
     ("", "namespaces", "finalize", ("", "v1", "Namespace"), &["update"]),
     ("", "nodes", "proxy", ("", "v1", "NodeProxyOptions"), PROXY),
     ("", "pods", "attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
@@ -68,15 +69,15 @@ const ORDER: &[&str] = &[
 ];
 
 /// One resource of a group version.
-struct Resource {
-    name: String,
-    singular: &'static str,
+struct Resource<'a> {
+    name: &'a str,
+    singular: &'a str,
     namespaced: bool,
-    kind: &'static str,
+    kind: &'a str,
     verbs: Vec<&'static str>,
-    short: &'static [&'static str],
-    categories: &'static [&'static str],
-    subresources: Vec<Special>,
+    short: &'a [Cow<'static, str>],
+    categories: &'a [Cow<'static, str>],
+    subresources: Vec<Special<'a>>,
 }
 
 /// A document with its ETag.
@@ -116,10 +117,10 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
 
 impl Discovery {
     /// The documents of these kinds.
-    pub fn new(kinds: &[KindDef]) -> Discovery {
-        let mut versions: BTreeMap<&str, BTreeMap<&str, Vec<Resource>>> = BTreeMap::new();
+    pub fn new(kinds: &[KindRef]) -> Discovery {
+        let mut versions: BTreeMap<&str, BTreeMap<&str, Vec<Resource<'_>>>> = BTreeMap::new();
         for kind in kinds {
-            versions.entry(kind.group).or_default().entry(kind.version).or_default().push(describe(kind));
+            versions.entry(kind.group()).or_default().entry(kind.version()).or_default().push(describe(kind));
         }
         let mut groups: Vec<Group<'_>> = versions
             .into_iter()
@@ -127,7 +128,7 @@ impl Discovery {
                 let mut versions: Vec<_> = versions.into_iter().collect();
                 versions.sort_by_key(|(version, _)| std::cmp::Reverse(version_rank(version)));
                 for (_, resources) in &mut versions {
-                    resources.sort_by(|a, b| a.name.cmp(&b.name));
+                    resources.sort_by(|a, b| a.name.cmp(b.name));
                 }
                 (group, versions)
             })
@@ -137,33 +138,33 @@ impl Discovery {
     }
 }
 
-fn describe(kind: &KindDef) -> Resource {
-    let special = SPECIAL.iter().filter(|s| s.0 == kind.group && s.1 == kind.resource).copied();
+fn describe(kind: &KindDef) -> Resource<'_> {
+    let special = SPECIAL.iter().filter(|s| s.0 == kind.group() && s.1 == kind.resource()).copied();
     let generic = kind.info.subresources.iter().map(|subresource| match subresource {
-        Subresource::Status => (kind.group, kind.resource, "status", (kind.group, kind.version, kind.kind), PART),
-        Subresource::Scale => (kind.group, kind.resource, "scale", ("autoscaling", "v1", "Scale"), PART),
+        Subresource::Status => (kind.group(), kind.resource(), "status", (kind.group(), kind.version(), kind.kind()), PART),
+        Subresource::Scale => (kind.group(), kind.resource(), "scale", ("autoscaling", "v1", "Scale"), PART),
     });
-    let mut subresources: Vec<Special> = special.chain(generic).collect();
+    let mut subresources: Vec<Special<'_>> = special.chain(generic).collect();
     subresources.sort_by_key(|s| s.2);
-    let verbs = match (kind.info.virtual_only, kind.group, kind.resource) {
+    let verbs = match (kind.info.virtual_only, kind.group(), kind.resource()) {
         (true, ..) => vec!["create"],
         (_, "", "namespaces") => ALL.iter().copied().filter(|verb| *verb != "deletecollection").collect(),
         _ => ALL.to_vec(),
     };
     Resource {
-        name: kind.resource.into(),
-        singular: kind.info.singular,
+        name: kind.resource(),
+        singular: &kind.info.singular,
         namespaced: kind.info.namespaced,
-        kind: kind.kind,
+        kind: kind.kind(),
         verbs,
-        short: kind.info.short,
-        categories: kind.info.categories,
+        short: &kind.info.short,
+        categories: &kind.info.categories,
         subresources,
     }
 }
 
 /// A group with its versions, preferred first.
-type Group<'a> = (&'a str, Vec<(&'a str, Vec<Resource>)>);
+type Group<'a> = (&'a str, Vec<(&'a str, Vec<Resource<'a>>)>);
 type Groups<'a> = [Group<'a>];
 
 fn group_version(group: &str, version: &str) -> String {
@@ -196,16 +197,16 @@ fn legacy(groups: &Groups<'_>) -> BTreeMap<String, Document> {
     out
 }
 
-fn legacy_resource(resource: &Resource) -> Vec<Value> {
+fn legacy_resource(resource: &Resource<'_>) -> Vec<Value> {
     let mut main = json!({
         "name": resource.name, "singularName": resource.singular, "namespaced": resource.namespaced,
         "kind": resource.kind, "verbs": resource.verbs,
     });
     if !resource.short.is_empty() {
-        main["shortNames"] = resource.short.into();
+        main["shortNames"] = json!(resource.short);
     }
     if !resource.categories.is_empty() {
-        main["categories"] = resource.categories.into();
+        main["categories"] = json!(resource.categories);
     }
     let parts = resource.subresources.iter().map(|(group, _, name, (kind_group, kind_version, kind), verbs)| {
         let mut part = json!({
@@ -248,17 +249,17 @@ fn aggregated(groups: &Groups<'_>) -> BTreeMap<(&'static str, &'static str), Doc
     out
 }
 
-fn aggregated_resource(group: &str, version: &str, resource: &Resource) -> Value {
+fn aggregated_resource(group: &str, version: &str, resource: &Resource<'_>) -> Value {
     let scope = if resource.namespaced { "Namespaced" } else { "Cluster" };
     let mut out = json!({
         "resource": resource.name, "responseKind": {"group": group, "version": version, "kind": resource.kind}, "scope": scope,
         "singularResource": resource.singular, "verbs": resource.verbs,
     });
     if !resource.short.is_empty() {
-        out["shortNames"] = resource.short.into();
+        out["shortNames"] = json!(resource.short);
     }
     if !resource.categories.is_empty() {
-        out["categories"] = resource.categories.into();
+        out["categories"] = json!(resource.categories);
     }
     let parts = resource.subresources.iter().map(|(.., name, (group, version, kind), verbs)| {
         json!({"subresource": name, "responseKind": {"group": group, "version": version, "kind": kind}, "verbs": verbs})

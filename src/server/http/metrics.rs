@@ -2,6 +2,7 @@
 //!
 //! Invariant: the number of series is bounded, since labels come from the table of kinds and from fixed lists, never from a client.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,18 +16,19 @@ use crate::server::registry::Registry;
 const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0];
 
 /// What a request is counted under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label {
     verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
+    group: Cow<'static, str>,
+    resource: Cow<'static, str>,
 }
 
 impl Label {
     /// The label of a request; what is not in the table of kinds has none but its verb.
     pub fn of(registry: &Registry, info: &RequestInfo) -> Label {
         let kind = info.is_resource.then(|| registry.kind(&info.group, &info.version, &info.resource)).flatten();
-        Label { verb: info.verb, group: kind.map_or("", |k| k.group), resource: kind.map_or("", |k| k.resource) }
+        let (group, resource) = kind.map(|kind| (kind.names().group.clone(), kind.names().resource.clone())).unwrap_or_default();
+        Label { verb: info.verb, group, resource }
     }
 }
 
@@ -102,8 +104,8 @@ mod tests {
     #[test]
     fn requests_are_counted() {
         let metrics = Metrics::default();
-        let label = Label { verb: "get", group: "apps", resource: "deployments" };
-        metrics.count(label, 200, Duration::from_millis(10));
+        let label = Label { verb: "get", group: "apps".into(), resource: "deployments".into() };
+        metrics.count(label.clone(), 200, Duration::from_millis(10));
         metrics.count(label, 200, Duration::from_secs(2));
         let text = metrics.text();
         let labels = "verb=\"GET\",group=\"apps\",resource=\"deployments\",code=\"200\"";

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Status;
 use crate::server::auth::{Authenticator, Decision, authorize, authz};
-use crate::server::registry::{KindDef, Registry, User};
+use crate::server::registry::{KindRef, Registry, User};
 use discovery::Discovery;
 use metrics::Metrics;
 use path::RequestInfo;
@@ -117,7 +117,7 @@ impl App {
         readiness: Arc<Readiness>,
         stopping: CancellationToken,
     ) -> AppState {
-        let discovery = Discovery::new(registry.kinds());
+        let discovery = Discovery::new(registry.builtin());
         Arc::new(App {
             registry,
             authenticator,
@@ -132,15 +132,14 @@ impl App {
     }
 
     /// The row of a kind that this file's neighbours know by type.
-    fn kind_of<T: Resource>(&self) -> Result<&'static KindDef, Status> {
+    fn kind_of<T: Resource>(&self) -> Result<KindRef, Status> {
         let found = self.registry.kind(T::GROUP, T::VERSION, T::URL_PATH_SEGMENT);
         found.ok_or_else(|| Status::internal(format!("{} is not in the table of kinds", T::KIND)))
     }
 
     /// An object of a known type.
     fn get<T: crate::api::Kind>(&self, namespace: &str, name: &str) -> Result<Arc<T>, Status> {
-        let entry = self.registry.get(self.kind_of::<T>()?, namespace, name)?;
-        entry.typed::<T>().map_err(Status::internal)
+        self.registry.read::<T>(namespace, name)
     }
 }
 

@@ -14,8 +14,10 @@ mod schemas;
 mod swagger;
 mod v3;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -25,41 +27,45 @@ use parking_lot::Mutex;
 use schemars::{Schema, SchemaGenerator};
 use sha2::{Digest, Sha256};
 
-use crate::server::registry::KindDef;
+use crate::server::registry::KindRef;
 use crate::server::registry::strategy::Subresource;
+
+/// Makes the schema of a kind.
+pub type SchemaOf = Arc<dyn Fn(&mut SchemaGenerator) -> Schema + Send + Sync>;
 
 /// What the documents say about one kind.
 #[derive(Clone)]
 pub struct KindDoc {
     /// API group, empty for core.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// Version, such as `v1`.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// `Pod`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `pods`.
-    pub resource: &'static str,
+    pub resource: Cow<'static, str>,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// Only created, never stored (reviews).
     pub virtual_only: bool,
     /// `status` and `scale`, where served.
-    pub subresources: &'static [Subresource],
+    pub subresources: Vec<Subresource>,
     /// Its schema: `generator.subschema_for::<T>()`.
-    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    pub schema: SchemaOf,
 }
 
-impl From<&KindDef> for KindDoc {
-    fn from(kind: &KindDef) -> KindDoc {
+impl From<&KindRef> for KindDoc {
+    fn from(kind: &KindRef) -> KindDoc {
+        let (names, this) = (kind.names().clone(), kind.clone());
         KindDoc {
-            group: kind.group,
-            version: kind.version,
-            kind: kind.kind,
-            resource: kind.resource,
+            group: names.group,
+            version: names.version,
+            kind: names.kind,
+            resource: names.resource,
             namespaced: kind.info.namespaced,
             virtual_only: kind.info.virtual_only,
-            subresources: kind.info.subresources,
-            schema: kind.schema,
+            subresources: kind.info.subresources.clone(),
+            schema: Arc::new(move |generator| this.schema(generator)),
         }
     }
 }
@@ -117,7 +123,7 @@ impl super::OpenApi for Documents {
 
 impl Documents {
     /// The documents of these kinds.
-    pub fn new(kinds: &'static [KindDef]) -> Documents {
+    pub fn new(kinds: &[KindRef]) -> Documents {
         Documents::of(kinds.iter().map(KindDoc::from).collect())
     }
 

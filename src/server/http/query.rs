@@ -183,7 +183,8 @@ impl Query {
         }
         // Upstream: the user agent up to the first slash.
         let agent = || user_agent.split('/').next().unwrap_or_default().chars().take(128).collect();
-        Ok(WriteOptions { user, dry_run, field_manager: named.map_or_else(agent, str::to_owned), field_validation })
+        let field_manager = named.map_or_else(agent, str::to_owned);
+        Ok(WriteOptions { user, dry_run, field_manager, field_validation, ..WriteOptions::default() })
     }
 
     /// `DeleteOptions` of the query; the body, when there is one, wins as a whole (upstream's rule).

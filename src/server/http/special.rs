@@ -48,7 +48,7 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
     }
     let namespace = call.info.namespace.clone();
     let place = |object: &mut dyn Object| assign(downcast::<Pod>(object)?, &binding, &name, &node);
-    call.app.registry.edit(kind, &namespace, &name, Part::Main, &place, &options).await?;
+    call.app.registry.edit(&kind, &namespace, &name, Part::Main, &place, &options).await?;
     // Of a main write the status is kept, so that the condition is a write of its own; the scheduler repeats neither.
     let now = call.now();
     let note = |object: &mut dyn Object| {
@@ -56,7 +56,7 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
         Ok(())
     };
     if !options.dry_run {
-        call.app.registry.edit(kind, &namespace, &name, Part::Status, &note, &options).await?;
+        call.app.registry.edit(&kind, &namespace, &name, Part::Status, &note, &options).await?;
     }
     Ok(created())
 }
@@ -125,7 +125,7 @@ pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
     }
     delete.uid = delete.uid.or_else(|| pod.metadata.uid.clone());
     let kind = call.app.kind_of::<Pod>()?;
-    match call.app.registry.delete(kind, &namespace, &name, &delete, &options).await? {
+    match call.app.registry.delete(&kind, &namespace, &name, &delete, &options).await? {
         Deleted::Gone(_) | Deleted::Pending(_) => Ok(created()),
     }
 }
@@ -160,7 +160,7 @@ async fn spend(
         Ok(())
     };
     let kind = app.kind_of::<PodDisruptionBudget>()?;
-    app.registry.edit(kind, namespace, &name, Part::Status, &take, options).await.map(drop)
+    app.registry.edit(&kind, namespace, &name, Part::Status, &take, options).await.map(drop)
 }
 
 /// Upstream's bounds of a token's life.
@@ -283,8 +283,8 @@ pub(super) async fn finalize(mut call: Call) -> Result<Response, Status> {
         present.spec.get_or_insert_default().finalizers = wanted.spec.as_ref().and_then(|s| s.finalizers.clone());
         Ok(())
     };
-    let done = call.app.registry.edit(kind, "", &name, Part::Main, &set, &options).await?;
-    verbs::written(&call, kind, &done)
+    let done = call.app.registry.edit(&kind, "", &name, Part::Main, &set, &options).await?;
+    verbs::written(&call, &kind, &done)
 }
 
 /// `/approval` of a CertificateSigningRequest: its conditions.
@@ -292,10 +292,10 @@ pub(super) async fn approve(mut call: Call) -> Result<Response, Status> {
     let kind = call.app.kind_of::<CertificateSigningRequest>()?;
     match call.info.verb {
         "get" => {
-            let entry = call.app.registry.get(kind, "", &call.info.name)?;
+            let entry = call.app.registry.get(&kind, "", &call.info.name).await?;
             return Ok(reply::encoded(200, negotiate::negotiate_plain(&call.accept())?, entry.json.clone()));
         }
-        "patch" => return verbs::patch(call, kind, Part::Status).await,
+        "patch" => return verbs::patch(call, &kind, Part::Status).await,
         "update" => {}
         verb => return Err(Status::method_not_allowed(verb)),
     }
@@ -309,8 +309,8 @@ pub(super) async fn approve(mut call: Call) -> Result<Response, Status> {
         present.status.get_or_insert_default().conditions = wanted.status.as_ref().and_then(|s| s.conditions.clone());
         Ok(())
     };
-    let done = call.app.registry.edit(kind, "", &call.info.name, Part::Status, &set, &options).await?;
-    verbs::written(&call, kind, &done)
+    let done = call.app.registry.edit(&kind, "", &call.info.name, Part::Status, &set, &options).await?;
+    verbs::written(&call, &kind, &done)
 }
 
 /// `/scale`: read, replaced or patched as an autoscaling/v1 Scale.
@@ -324,17 +324,17 @@ pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
     let options = verbs::write_options(&call)?;
     let registry = call.app.registry.clone();
     let value = match call.info.verb {
-        "get" => registry.get_scale(kind, &namespace, &name)?,
+        "get" => registry.get_scale(&kind, &namespace, &name).await?,
         "update" => {
             let wanted: Value = verbs::typed_body(&mut call).await?;
-            registry.edit_scale(kind, &namespace, &name, &|_| Ok(wanted.clone()), &options).await?
+            registry.edit_scale(&kind, &namespace, &name, &|_| Ok(wanted.clone()), &options).await?
         }
         "patch" => {
             let patch_type = negotiate::patch_type(&call.content_type())?;
             let patch: Value =
                 serde_json::from_slice(&call.body().await?).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
             let edit = |scale: Value| patch_scale(scale, &patch, patch_type);
-            registry.edit_scale(kind, &namespace, &name, &edit, &options).await?
+            registry.edit_scale(&kind, &namespace, &name, &edit, &options).await?
         }
         verb => return Err(Status::method_not_allowed(verb)),
     };

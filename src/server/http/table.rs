@@ -70,12 +70,12 @@ fn columns(kind: &KindDef) -> Vec<Value> {
         let (name, kind, format) = (c.name, c.kind, c.format);
         json!({"name": name, "type": kind, "format": format, "description": c.description, "priority": c.priority})
     };
-    (kind.columns)().into_iter().map(shown).collect()
+    kind.columns().into_iter().map(shown).collect()
 }
 
 /// One row: its cells as a tree, its object as the bytes that the store holds.
 fn row(kind: &KindDef, entry: &Entry, include: Include, now: jiff::Timestamp, out: &mut Vec<Bytes>) -> Result<(), Status> {
-    let cells: Vec<Value> = (kind.row)(entry, now)?.into_iter().map(cell).collect();
+    let cells: Vec<Value> = kind.row(entry, now)?.into_iter().map(cell).collect();
     out.push(format!("{{\"cells\":{},\"object\":", Value::from(cells)).into());
     match include {
         Include::None => out.push(Bytes::from_static(b"null")),

@@ -16,7 +16,7 @@ use super::{Call, only, proxy, reply, reviews, special, stream, watch};
 use crate::api::{FieldError, Status};
 use crate::server::auth::node;
 use crate::server::registry::strategy::Subresource;
-use crate::server::registry::{Body, Deleted, KindDef, List, Part, Patch, WriteOptions, Written};
+use crate::server::registry::{Body, Deleted, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
 use crate::server::store::Entry;
 
 /// Answers a request below an API group and version.
@@ -50,7 +50,7 @@ pub(super) async fn resource(call: Call) -> Result<Response, Status> {
 }
 
 /// The kind that the path names, at a scope that it has.
-pub(super) fn kind(call: &Call) -> Result<&'static KindDef, Status> {
+pub(super) fn kind(call: &Call) -> Result<KindRef, Status> {
     let info = &call.info;
     let kind = call.app.registry.kind(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
     let own_namespace = info.group.is_empty() && info.resource == "namespaces";
@@ -82,14 +82,14 @@ async fn main_resource(call: Call) -> Result<Response, Status> {
         return Err(Status::method_not_allowed(call.info.verb));
     }
     match call.info.verb {
-        "get" => get(&call, kind),
-        "list" => list(&call, kind),
-        "watch" => start_watch(&call, kind),
-        "create" => create(call, kind).await,
-        "update" => update(call, kind, Part::Main).await,
-        "patch" => patch(call, kind, Part::Main).await,
-        "delete" => delete(call, kind).await,
-        "deletecollection" => delete_collection(call, kind).await,
+        "get" => get(call, &kind).await,
+        "list" => list(call, &kind).await,
+        "watch" => start_watch(call, &kind).await,
+        "create" => create(call, &kind).await,
+        "update" => update(call, &kind, Part::Main).await,
+        "patch" => patch(call, &kind, Part::Main).await,
+        "delete" => delete(call, &kind).await,
+        "deletecollection" => delete_collection(call, &kind).await,
         verb => Err(Status::method_not_allowed(verb)),
     }
 }
@@ -100,9 +100,9 @@ async fn status(call: Call) -> Result<Response, Status> {
         return Err(Status::no_such_path());
     }
     match call.info.verb {
-        "get" => get(&call, kind),
-        "update" => update(call, kind, Part::Status).await,
-        "patch" => patch(call, kind, Part::Status).await,
+        "get" => get(call, &kind).await,
+        "update" => update(call, &kind, Part::Status).await,
+        "patch" => patch(call, &kind, Part::Status).await,
         verb => Err(Status::method_not_allowed(verb)),
     }
 }
@@ -138,15 +138,15 @@ pub(super) fn written(call: &Call, kind: &KindDef, written: &Written) -> Result<
     Ok(response)
 }
 
-fn get(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
-    let entry = call.app.registry.get(kind, namespace(call, kind), &call.info.name)?;
-    object(call, kind, 200, &entry)
+async fn get(call: Call, kind: &KindRef) -> Result<Response, Status> {
+    let entry = call.app.registry.get(kind, namespace(&call, kind), &call.info.name).await?;
+    object(&call, kind, 200, &entry)
 }
 
-fn list(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
-    form(call)?;
-    let list = call.app.registry.list(kind, namespace(call, kind), &call.query.list()?)?;
-    send_list(call, kind, &list)
+async fn list(call: Call, kind: &KindRef) -> Result<Response, Status> {
+    form(&call)?;
+    let list = call.app.registry.list(kind, namespace(&call, kind), &call.query.list()?).await?;
+    send_list(&call, kind, &list)
 }
 
 fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Status> {
@@ -183,15 +183,17 @@ fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {
     parts.push(Bytes::from_static(b"]}"));
 }
 
-fn start_watch(call: &Call, kind: &'static KindDef) -> Result<Response, Status> {
-    let (form, include) = form(call)?;
-    let events = call.app.registry.watch(kind, namespace(call, kind), call.query.watch(&call.info.name)?)?;
-    watch::serve(kind, form, include, events, call.query.timeout()?, call.app.stopping.clone())
+async fn start_watch(call: Call, kind: &KindRef) -> Result<Response, Status> {
+    let (form, include) = form(&call)?;
+    let events = call.app.registry.watch(kind, namespace(&call, kind), call.query.watch(&call.info.name)?).await?;
+    watch::serve(kind.clone(), form, include, events, call.query.timeout()?, call.app.stopping.clone())
 }
 
 /// Options of a write, with the client's name as the fallback for the field manager.
 pub(super) fn write_options(call: &Call) -> Result<WriteOptions, Status> {
-    call.query.write(call.user.clone(), &call.user_agent())
+    let mut options = call.query.write(call.user.clone(), &call.user_agent())?;
+    options.subresource = call.info.subresource.clone().into();
+    Ok(options)
 }
 
 /// The body, as it came.
@@ -210,7 +212,7 @@ pub(super) async fn typed_body<T: DeserializeOwned>(call: &mut Call) -> Result<T
     decoded.map_err(|e| Status::bad_request(format!("the object provided is unrecognized or malformed: {e}")))
 }
 
-async fn create(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+async fn create(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
     if !call.info.name.is_empty() {
         return Err(Status::method_not_allowed("POST"));
     }
@@ -245,7 +247,7 @@ fn restrict_node(call: &Call, body: &Body) -> Result<(), Status> {
     Err(Status::forbidden(&call.info.group, &call.info.resource, &name, why))
 }
 
-async fn update(mut call: Call, kind: &'static KindDef, part: Part) -> Result<Response, Status> {
+async fn update(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
     form(&call)?;
     let options = write_options(&call)?;
     let body = body(&mut call).await?;
@@ -253,7 +255,7 @@ async fn update(mut call: Call, kind: &'static KindDef, part: Part) -> Result<Re
     written(&call, kind, &done)
 }
 
-pub(super) async fn patch(mut call: Call, kind: &'static KindDef, part: Part) -> Result<Response, Status> {
+pub(super) async fn patch(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
     form(&call)?;
     let options = write_options(&call)?;
     let wrong = |error: FieldError| Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]);
@@ -288,7 +290,7 @@ async fn delete_body(call: &mut Call) -> Result<Option<meta::DeleteOptions>, Sta
     decoded.map(Some).map_err(|e| Status::bad_request(format!("the DeleteOptions in the body are malformed: {e}")))
 }
 
-async fn delete(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+async fn delete(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
     let encoding = negotiate::negotiate_plain(&call.accept()).unwrap_or_default();
     let body = delete_body(&mut call).await?;
     let (delete, dry_run) = call.query.delete(body)?;
@@ -299,13 +301,13 @@ async fn delete(mut call: Call, kind: &'static KindDef) -> Result<Response, Stat
         Deleted::Pending(entry) => Ok(reply::encoded(200, encoding, entry.json.clone())),
         Deleted::Gone(entry) => {
             let uid = entry.meta.uid.as_deref().unwrap_or_default();
-            let status = reply::success(200, kind.group, kind.resource, &name, uid);
+            let status = reply::success(200, kind.group(), kind.resource(), &name, uid);
             Ok(reply::encoded(200, encoding, status.to_string().into()))
         }
     }
 }
 
-async fn delete_collection(mut call: Call, kind: &'static KindDef) -> Result<Response, Status> {
+async fn delete_collection(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
     form(&call)?;
     let body = delete_body(&mut call).await?;
     let (delete, dry_run) = call.query.delete(body)?;

@@ -18,7 +18,7 @@ use super::negotiate::{Encoding, Form, Shape};
 use super::reply;
 use super::table::{self, Include};
 use crate::api::{Rev, Status};
-use crate::server::registry::{KindDef, ObjectWatch, WatchEvent};
+use crate::server::registry::{KindDef, KindRef, ObjectWatch, WatchEvent};
 use crate::server::store::Entry;
 
 /// Upstream's `--min-request-timeout`: a watch without a timeout lasts between this and twice this.
@@ -26,7 +26,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// What a watch writes, event by event.
 struct Writer {
-    kind: &'static KindDef,
+    kind: KindRef,
     shape: Shape,
     include: Include,
     /// Whether the columns were described already.
@@ -38,7 +38,7 @@ impl Writer {
         // Columns go with the first row; a bookmark before it has none.
         let headers = entry.is_some() && !self.described;
         self.described |= entry.is_some();
-        table::table(self.kind, &table::list_meta(rev, None), entry.into_iter(), self.include, headers)
+        table::table(&self.kind, &table::list_meta(rev, None), entry.into_iter(), self.include, headers)
     }
 
     fn object(&mut self, entry: &Entry) -> Result<Vec<Bytes>, Status> {
@@ -59,7 +59,7 @@ impl Writer {
         }
         let (kind, version) = match self.shape {
             Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-            _ => (self.kind.kind, api_version(self.kind)),
+            _ => (self.kind.kind(), self.kind.api_version()),
         };
         Ok(vec![json!({"kind": kind, "apiVersion": version, "metadata": meta}).to_string().into()])
     }
@@ -81,11 +81,6 @@ impl Writer {
     }
 }
 
-/// `v1` or `apps/v1`.
-pub fn api_version(kind: &KindDef) -> String {
-    if kind.group.is_empty() { kind.version.into() } else { format!("{}/{}", kind.group, kind.version) }
-}
-
 fn frame(name: &str, parts: &[Bytes]) -> Bytes {
     let mut line = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum::<usize>() + 48);
     line.extend_from_slice(format!("{{\"type\":\"{name}\",\"object\":").as_bytes());
@@ -96,7 +91,7 @@ fn frame(name: &str, parts: &[Bytes]) -> Bytes {
 
 /// Serves a watch.
 pub fn serve(
-    kind: &'static KindDef,
+    kind: KindRef,
     form: Form,
     include: Include,
     mut events: ObjectWatch,
@@ -131,5 +126,5 @@ pub fn serve(
 
 /// What precedes the items of a list.
 pub fn list_frame(kind: &KindDef, meta: &Value) -> Bytes {
-    format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[", kind.kind, api_version(kind)).into()
+    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[", kind.list_kind(), kind.api_version()).into()
 }

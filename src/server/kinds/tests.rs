@@ -61,15 +61,15 @@ const EXPECTED: &[(&str, &str)] = &[
 
 #[test]
 fn every_kind_is_there_once() {
-    let mut found: Vec<String> = KINDS.iter().map(|kind| format!("{}/{} {}", kind.group, kind.version, kind.resource)).collect();
+    let mut found: Vec<String> = KINDS.iter().map(|kind| format!("{}/{} {}", kind.group(), kind.version(), kind.resource())).collect();
     let mut wanted: Vec<String> =
         EXPECTED.iter().flat_map(|(gv, names)| names.split_whitespace().map(move |name| format!("{gv} {name}"))).collect();
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
-    for kind in KINDS {
-        assert!(!kind.info.singular.is_empty(), "{}", kind.resource);
-        assert_eq!(kind.info.singular, kind.kind.to_lowercase(), "{}", kind.resource);
+    for kind in KINDS.iter() {
+        assert!(!kind.info.singular.is_empty(), "{}", kind.resource());
+        assert_eq!(kind.info.singular, kind.kind().to_lowercase(), "{}", kind.resource());
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Op;
 use crate::api::{Key, Object, Rev, Status};
-use crate::server::registry::{DeleteOptions, KindDef, Part, Registry, User, WriteOptions};
+use crate::server::registry::{DeleteOptions, KindRef, Part, Registry, User, WriteOptions};
 
 /// Why an op, and with it a run, failed. Shown to the controller at its next run of the same key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +118,7 @@ async fn write(registry: &Registry, op: Op, options: &WriteOptions) -> Result<()
         Op::UpdateStatus(object) => registry.update_object(object, Part::Status, options).await.map(drop),
         Op::Delete { key, uid, rev, grace, propagation } => {
             let delete = DeleteOptions { grace, propagation: propagation.map(str::to_owned), uid: Some(uid), rev };
-            registry.delete(kind(registry, &key)?, key.namespace(), key.name(), &delete, options).await.map(drop)
+            registry.delete(&*kind(registry, &key)?, key.namespace(), key.name(), &delete, options).await.map(drop)
         }
         Op::RemoveFinalizer { key, rev, finalizer } => {
             edit(registry, &key, options, &|object| {
@@ -158,12 +158,11 @@ async fn edit(
     options: &WriteOptions,
     change: &(dyn Fn(&mut dyn Object) -> Result<(), Status> + Sync),
 ) -> Result<(), Status> {
-    registry.edit(kind(registry, key)?, key.namespace(), key.name(), Part::Main, change, options).await.map(drop)
+    registry.edit(&*kind(registry, key)?, key.namespace(), key.name(), Part::Main, change, options).await.map(drop)
 }
 
-fn kind(registry: &Registry, key: &Key) -> Result<&'static KindDef, Status> {
-    let found = registry.kinds().iter().find(|kind| kind.group == key.group() && kind.resource == key.resource());
-    found.ok_or_else(Status::no_such_path)
+fn kind(registry: &Registry, key: &Key) -> Result<KindRef, Status> {
+    registry.kind_of_key(key).ok_or_else(Status::no_such_path)
 }
 
 fn expect(key: &Key, object: &dyn Object, rev: Rev) -> Result<(), Status> {

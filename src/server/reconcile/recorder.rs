@@ -148,7 +148,7 @@ async fn write(registry: &Registry, memory: &mut Memory, report: &Report, option
     {
         let patch = serde_json::json!({"count": count, "lastTimestamp": Time(whole_seconds(now))});
         let patch = Patch::Merge(patch.to_string().into_bytes().into());
-        match registry.patch(kind, event_namespace(&report.regarding), &name, Part::Main, patch, options).await {
+        match registry.patch(&kind, event_namespace(&report.regarding), &name, Part::Main, patch, options).await {
             Ok(_) => return Ok(()),
             // It was deleted meanwhile (events expire): begin anew.
             Err(status) if status.reason == "NotFound" => {}

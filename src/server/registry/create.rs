@@ -1,11 +1,12 @@
 //! POST: upstream's `Store.Create` and `rest.BeforeCreate`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::{Admitted, Operation, Refusal};
+use super::admission::{Asked, Findings, Operation, Phase, Refusal};
 use super::{Body, KindDef, Registry, WriteOptions, Written, decode, meta, now, store_failure};
 use crate::api::{Key, Object, Scope, Status};
-use crate::server::store::{Change, Expect, StoreError};
+use crate::server::store::{Change, Entry, Expect, StoreError};
 
 /// How often a generated name is drawn again when it is taken, as upstream.
 const NAME_ATTEMPTS: usize = 8;
@@ -14,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Registry {
     /// POST.
-    pub async fn create(&self, kind: &'static KindDef, namespace: &str, body: Body, options: &WriteOptions) -> Result<Written, Status> {
+    pub async fn create(&self, kind: &KindDef, namespace: &str, body: Body, options: &WriteOptions) -> Result<Written, Status> {
         let (object, warnings) = decode::object(kind, &body, options.field_validation)?;
         self.create_decoded(kind, namespace, object, warnings, options).await
     }
@@ -25,14 +26,14 @@ impl Registry {
             self.kind_of(object.as_ref()).ok_or_else(|| Status::internal("an object of a type that no kind serves can't be created"))?;
         let namespace = object.meta().namespace.clone().unwrap_or_default();
         kind.apply_defaults(object.as_mut());
-        self.create_decoded(kind, &namespace, object, Vec::new(), options).await
+        self.create_decoded(&kind, &namespace, object, Vec::new(), options).await
     }
 
     pub(super) async fn create_decoded(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
-        object: Box<dyn Object>,
+        mut object: Box<dyn Object>,
         warnings: Vec<String>,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
@@ -40,78 +41,74 @@ impl Registry {
             // Answered by the HTTP layer; must never be stored.
             return Err(Status::method_not_allowed("create"));
         }
+        meta::settle_namespace(kind, object.meta_mut(), namespace)?;
+        let asked = Asked { kind, operation: Operation::Create, old: None, options };
+        let mut findings = Findings { warnings, ..Findings::default() };
+        self.admit_patiently(asked, &mut object, &mut findings).await?;
+        // Admission adds volumes, ports and the like, which have defaults too.
+        kind.apply_defaults(object.as_mut());
         let named = object.meta().name.as_deref().is_some_and(|name| !name.is_empty());
         let generated = !named && object.meta().generate_name.as_deref().is_some_and(|base| !base.is_empty());
         let attempts = if generated { NAME_ATTEMPTS } else { 1 };
         for _ in 1..attempts {
-            match self.create_once(kind, namespace, object.clone_object(), &warnings, options).await {
+            match self.create_once(asked, object.clone_object(), &mut findings).await {
                 Err(status) if status.reason == "AlreadyExists" => {}
-                done => return done,
+                done => return written(done?, findings),
             }
         }
-        self.create_once(kind, namespace, object, &warnings, options).await
+        let done = self.create_once(asked, object, &mut findings).await;
+        // Whatever was set aside for it is given back only now that the snapshot shows it taken.
+        written(done?, findings)
     }
 
-    async fn create_once(
-        &self,
-        kind: &'static KindDef,
-        namespace: &str,
-        mut object: Box<dyn Object>,
-        warnings: &[String],
-        options: &WriteOptions,
-    ) -> Result<Written, Status> {
+    /// From the admitted object to the entry, in served form.
+    async fn create_once(&self, asked: Asked<'_>, mut object: Box<dyn Object>, findings: &mut Findings) -> Result<Arc<Entry>, Status> {
+        let Asked { kind, options, .. } = asked;
+        meta::fill_new(kind, object.meta_mut(), &now())?;
         let metadata = object.meta_mut();
-        meta::settle_namespace(kind, metadata, namespace)?;
-        meta::fill_new(kind, metadata, &now())?;
         if metadata.name.as_deref().is_none_or(str::is_empty) {
             metadata.name = metadata.generate_name.as_deref().filter(|base| !base.is_empty()).map(meta::generate_name);
         }
         kind.prepare_create(object.as_mut());
-        let admitted = self.admit_patiently(kind, object.as_mut(), options).await?;
-        // Admission adds volumes, ports and the like, which have defaults too.
-        kind.apply_defaults(object.as_mut());
+        self.admit(Phase::Reserve, asked, &mut object, findings).await?;
         let name = object.meta().name.clone().unwrap_or_default();
         let mut errors = meta::validate(kind, object.meta());
         errors.extend(kind.validate(object.as_ref(), None));
         if !errors.is_empty() {
-            return Err(Status::invalid(kind.group, kind.kind, &name, errors));
+            return Err(Status::invalid(kind.group(), kind.kind(), &name, errors));
         }
+        self.admit(Phase::Validate, asked, &mut object, findings).await?;
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         let key = kind.key(namespace, &name).ok_or_else(|| Status::bad_request(format!("\"{name}\" is not the name of an object")))?;
-        let warnings = warnings.iter().cloned().chain(admitted.warnings).collect();
-        let taken = || Status::already_exists(kind.group, kind.resource, &name);
-        let entry = if options.dry_run {
+        let taken = || Status::already_exists(kind.group(), kind.resource(), &name);
+        if options.dry_run {
             let snapshot = self.store().snapshot();
-            if snapshot.get(&key).is_some() {
-                return Err(taken());
-            }
-            kind.entry(object.as_ref(), key, snapshot.rev()).into()
-        } else {
-            let draft = kind.draft(object.as_ref())?;
-            let entry = self.store().commit(key, Expect::Absent, Change::Put(draft)).await.map_err(|error| match error {
-                StoreError::Conflict(_) => taken(),
-                other => store_failure(&other),
-            })?;
-            kind.present(&entry)?
-        };
-        // Reserved addresses are given back only now that the snapshot shows them taken.
-        drop(admitted.held);
-        Ok(Written { entry, created: true, warnings })
+            return match snapshot.get(&key) {
+                Some(_) => Err(taken()),
+                None => Ok(kind.entry(object.as_ref(), key, snapshot.rev()).into()),
+            };
+        }
+        let draft = kind.draft(object.as_ref()).await?;
+        let entry = self.store().commit(key, Expect::Absent, Change::Put(draft)).await.map_err(|error| match error {
+            StoreError::Conflict(_) => taken(),
+            other => store_failure(&other),
+        })?;
+        kind.serve_one(&entry).await
     }
 
-    /// Admission, waiting once for an object that is about to be there.
+    /// Mutating admission, waiting once for an object that is about to be there.
     pub(super) async fn admit_patiently(
         &self,
-        kind: &'static KindDef,
-        object: &mut dyn Object,
-        options: &WriteOptions,
-    ) -> Result<Admitted, Status> {
-        let awaited = match self.admit(kind, Operation::Create, object, None, &options.user) {
+        asked: Asked<'_>,
+        object: &mut Box<dyn Object>,
+        findings: &mut Findings,
+    ) -> Result<(), Status> {
+        let awaited = match self.admit(Phase::Mutate, asked, object, findings).await {
             Err(Refusal { awaiting: Some(key), .. }) => key,
-            done => return done.map_err(|refusal| refusal.status),
+            done => return done.map_err(Status::from),
         };
         self.wait_for(&awaited).await;
-        self.admit(kind, Operation::Create, object, None, &options.user).map_err(|refusal| refusal.status)
+        Ok(self.admit(Phase::Mutate, asked, object, findings).await?)
     }
 
     /// Waits until the key is written, or patience ends.
@@ -126,4 +123,8 @@ impl Registry {
             let _ = tokio::time::timeout(PATIENCE, watch.next()).await;
         }
     }
+}
+
+fn written(entry: Arc<Entry>, findings: Findings) -> Result<Written, Status> {
+    Ok(Written { entry, created: true, warnings: findings.warnings, annotations: findings.annotations })
 }

@@ -41,7 +41,7 @@ pub(super) fn typed(kind: &KindDef, tree: Value, mut problems: Vec<String>, vali
     check_type(kind, &tree)?;
     let decoded = kind.decode(tree, &mut |path| {
         if problems.len() < MAX_REPORTED {
-            problems.push(format!("unknown field \"{}\"", dotted(path)));
+            problems.push(format!("unknown field \"{path}\""));
         }
     });
     let mut object = decoded.map_err(|fault| wrong_type(kind, &fault))?;
@@ -72,7 +72,7 @@ pub(super) fn tree(body: &Body, duplicates: &mut Vec<String>) -> Result<Value, S
 }
 
 fn unreadable(kind: &KindDef, why: &dyn fmt::Display) -> String {
-    format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind)
+    format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind(), kind.version(), kind.kind())
 }
 
 /// `apiVersion` and `kind`, where given, must be those of the URL.
@@ -89,11 +89,13 @@ fn check_type(kind: &KindDef, tree: &Value) -> Result<(), Status> {
         )));
     }
     if let Some(given) = tree.get("kind").and_then(Value::as_str)
-        && given != kind.kind
+        && given != kind.kind()
     {
         return Err(Status::bad_request(format!(
             "{given} in version \"{}\" cannot be handled as a {}: objects of this path are of kind {}",
-            kind.version, kind.kind, kind.kind
+            kind.version(),
+            kind.kind(),
+            kind.kind()
         )));
     }
     Ok(())
@@ -113,17 +115,6 @@ fn shape(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    }
-}
-
-/// A path as upstream writes it: `spec.containers[0].foo`.
-fn dotted(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path as P;
-    match path {
-        P::Root => String::new(),
-        P::Seq { parent, index } => format!("{}[{index}]", dotted(parent)),
-        P::Map { parent, key } => join(dotted(parent), key),
-        P::Some { parent } | P::NewtypeStruct { parent } | P::NewtypeVariant { parent } => dotted(parent),
     }
 }
 

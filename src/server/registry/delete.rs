@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::admission::Operation;
+use super::admission::{Asked, Findings, Operation, Phase};
 use super::meta::{FOREGROUND, ORPHAN};
 use super::update::{Mode, Proposal, check_uid};
 use super::{Body, DeleteOptions, Deleted, KindDef, ListOptions, Registry, WriteOptions, Written, decode, meta, now, store_failure};
@@ -45,7 +45,7 @@ impl Registry {
     /// DELETE.
     pub async fn delete(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         name: &str,
         delete: &DeleteOptions,
@@ -54,27 +54,31 @@ impl Registry {
         check_options(delete)?;
         let (key, mut current) = self.current(kind, namespace, name)?;
         for _ in 0..ATTEMPTS {
-            let old = kind.load(&current)?;
+            let served = kind.serve_one(&current).await?;
+            let old = kind.object(&served)?;
             check_uid(kind, name, delete.uid.as_deref(), old.as_ref())?;
             check_rev(kind, &current, delete)?;
             let mut object = old.clone_object();
-            self.admit(kind, Operation::Delete, object.as_mut(), Some(old.as_ref()), &options.user).map_err(|refusal| refusal.status)?;
+            let asked = Asked { kind, operation: Operation::Delete, old: Some(old.as_ref()), options };
+            let mut findings = Findings::default();
+            self.admit(Phase::Mutate, asked, &mut object, &mut findings).await?;
+            self.admit(Phase::Validate, asked, &mut object, &mut findings).await?;
             // Upstream reads a negative period as one second.
             let requested = delete.grace.map(|seconds| if seconds < 0 { 1 } else { seconds });
             let grace = Grace { requested, decided: kind.grace(object.as_ref(), requested) };
             let plan = plan(object.as_mut(), grace, delete.propagation.as_deref(), &now());
-            match self.carry_out(kind, &key, &current, object.as_ref(), plan, options).await? {
+            match self.carry_out(kind, &key, &served, object.as_ref(), plan, options).await? {
                 Ok(deleted) => return Ok(deleted),
-                Err(found) => current = found.ok_or_else(|| Status::not_found(kind.group, kind.resource, name))?,
+                Err(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
             }
         }
-        Err(Status::modified(kind.group, kind.resource, name))
+        Err(Status::modified(kind.group(), kind.resource(), name))
     }
 
     /// The inner error is a lost race, with what is there now.
     async fn carry_out(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         key: &Key,
         current: &Arc<Entry>,
         object: &dyn Object,
@@ -83,16 +87,16 @@ impl Registry {
     ) -> Result<Result<Deleted, Option<Arc<Entry>>>, Status> {
         let removes = matches!(plan, Plan::Remove);
         if matches!(plan, Plan::Nothing) {
-            return Ok(Ok(Deleted::Pending(kind.present(current)?)));
+            return Ok(Ok(Deleted::Pending(current.clone())));
         }
         let done = |entry| if removes { Deleted::Gone(entry) } else { Deleted::Pending(entry) };
         if options.dry_run {
             return Ok(Ok(done(kind.entry(object, key.clone(), current.rev).into())));
         }
-        let draft = kind.draft(object)?;
+        let draft = kind.draft(object).await?;
         let change = if removes { Change::Delete(draft) } else { Change::Put(draft) };
         match self.store().commit(key.clone(), Expect::Rev(current.rev), change).await {
-            Ok(entry) => Ok(Ok(done(kind.present(&entry)?))),
+            Ok(entry) => Ok(Ok(done(kind.serve_one(&entry).await?))),
             Err(StoreError::Conflict(found)) => Ok(Err(found)),
             Err(other) => Err(store_failure(&other)),
         }
@@ -101,14 +105,14 @@ impl Registry {
     /// DELETE of a collection; returns what was deleted.
     pub async fn delete_collection(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         list: &ListOptions,
         delete: &DeleteOptions,
         options: &WriteOptions,
     ) -> Result<Vec<Arc<Entry>>, Status> {
         check_options(delete)?;
-        let listed = self.list(kind, namespace, list)?;
+        let listed = self.list(kind, namespace, list).await?;
         let mut deleted = Vec::with_capacity(listed.items.len());
         for some in listed.items.chunks(AT_ONCE) {
             let runs = some.iter().map(|entry| self.delete(kind, entry.key.namespace(), entry.key.name(), delete, options));
@@ -128,7 +132,7 @@ impl Registry {
     /// completes its deletion.
     pub async fn finalize_namespace(&self, name: &str, body: Body, options: &WriteOptions) -> Result<Written, Status> {
         let kind = self.kind("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
-        let (object, warnings) = decode::object(kind, &body, options.field_validation)?;
+        let (object, warnings) = decode::object(&kind, &body, options.field_validation)?;
         meta::settle_name(object.meta(), name)?;
         let wrong = || Status::internal("the kind behind namespaces is not Namespace");
         let wanted = object.as_any().downcast_ref::<Namespace>().ok_or_else(wrong)?.clone();
@@ -139,7 +143,7 @@ impl Registry {
             namespace.spec.get_or_insert_default().finalizers = wanted.spec.clone().and_then(|spec| spec.finalizers);
             Ok(Proposal { object: Box::new(namespace), warnings: warnings.clone() })
         };
-        self.rewrite(kind, ("", name), Mode::Trusted, options, ATTEMPTS, &propose).await
+        self.rewrite(&kind, ("", name), Mode::Trusted, options, ATTEMPTS, &propose).await
     }
 }
 
@@ -160,7 +164,7 @@ fn check_rev(kind: &KindDef, current: &Entry, delete: &DeleteOptions) -> Result<
                 "Precondition failed: ResourceVersion in precondition: {expected}, ResourceVersion in object meta: {}",
                 current.rev
             );
-            Err(Status::conflict(kind.group, kind.resource, current.key.name(), why))
+            Err(Status::conflict(kind.group(), kind.resource(), current.key.name(), why))
         }
         _ => Ok(()),
     }

@@ -22,6 +22,10 @@ struct Requirement {
 const NAME: &str = "metadata.name";
 const NAMESPACE: &str = "metadata.namespace";
 
+fn is_metadata(field: &str) -> bool {
+    field == NAME || field == NAMESPACE
+}
+
 impl Filter {
     /// 400 when the kind can't be selected by a field that is asked for.
     pub fn new(kind: &KindDef, labels: &LabelSelector, fields: &FieldSelector) -> Result<Filter, Status> {
@@ -35,6 +39,11 @@ impl Filter {
             checked.push(Requirement { field: field.into(), value: requirement.value.clone(), negated: requirement.negated });
         }
         Ok(Filter { labels: labels.clone(), fields: checked })
+    }
+
+    /// Whether the metadata alone decides.
+    pub fn is_by_metadata(&self) -> bool {
+        self.fields.iter().all(|one| is_metadata(&one.field))
     }
 
     /// Whether everything passes.
@@ -54,21 +63,26 @@ impl Filter {
         one.map_or_else(|| kind.scope(namespace), |key| Scope::object(&key))
     }
 
-    /// Whether a stored entry passes.
+    /// Whether an entry in served form passes.
     pub fn matches(&self, kind: &KindDef, entry: &Entry) -> Result<bool, Status> {
-        if !self.labels.matches(entry.meta.labels.as_ref()) {
+        if !self.may_match(entry) {
             return Ok(false);
         }
-        for Requirement { field, value, negated } in &self.fields {
-            let equal = match field.as_str() {
-                NAME => entry.key.name() == value,
-                NAMESPACE => entry.key.namespace() == value,
-                other => kind.field(kind.load(entry)?.as_ref(), other).unwrap_or_default() == *value,
-            };
-            if equal == *negated {
-                return Ok(false);
-            }
+        if self.is_by_metadata() {
+            return Ok(true);
         }
-        Ok(true)
+        let object = kind.object(entry)?;
+        let mut rest = self.fields.iter().filter(|one| !is_metadata(&one.field));
+        Ok(rest.all(|one| (kind.field(object.as_ref(), &one.field).unwrap_or_default() == one.value) != one.negated))
+    }
+
+    /// Whether an entry in any form passes as far as its metadata tells, which is the same in all forms.
+    pub fn may_match(&self, entry: &Entry) -> bool {
+        let passes = |one: &Requirement| match one.field.as_str() {
+            NAME => (entry.key.name() == one.value) != one.negated,
+            NAMESPACE => (entry.key.namespace() == one.value) != one.negated,
+            _ => true,
+        };
+        self.labels.matches(entry.meta.labels.as_ref()) && self.fields.iter().all(passes)
     }
 }

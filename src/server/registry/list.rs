@@ -91,33 +91,20 @@ impl Pages {
 
 impl Registry {
     /// LIST; `namespace` empty: all.
-    pub fn list(&self, kind: &KindDef, namespace: &str, options: &ListOptions) -> Result<List, Status> {
+    pub async fn list(&self, kind: &KindDef, namespace: &str, options: &ListOptions) -> Result<List, Status> {
         let filter = Filter::new(kind, &options.labels, &options.fields)?;
         let scope = filter.scope(kind, namespace);
         let (snapshot, after) = self.open(&scope, options)?;
-        let mut entries: Box<dyn Iterator<Item = &Arc<Entry>>> = match &after {
-            Some(after) => Box::new(snapshot.range_after(&scope, after)),
-            None => Box::new(snapshot.range(&scope)),
+        let page = match kind.is_converted() {
+            false => page(kind, &filter, options.limit, rest(&snapshot, &scope, after.as_ref()))?,
+            true => converted_page(kind, &filter, options.limit, &snapshot, &scope, after).await?,
         };
-        let mut items = Vec::new();
-        let mut last = None;
-        let mut left = 0;
-        for entry in entries.by_ref() {
-            if options.limit > 0 && items.len() == options.limit {
-                left = 1;
-                break;
-            }
-            if filter.matches(kind, entry)? {
-                items.push(kind.present(entry)?);
-                last = Some(entry.key.clone());
-            }
-        }
-        let mut list = List { rev: snapshot.rev(), items, continue_token: None, remaining: None };
-        if let Some(last) = last.filter(|_| left > 0) {
+        let mut list = List { rev: snapshot.rev(), items: page.items, continue_token: None, remaining: None };
+        if let Some(last) = page.last.filter(|_| page.more) {
             let rv = i64::try_from(snapshot.rev().0).map_err(|_| Status::internal("the revision is too large for a token"))?;
             list.continue_token = Some(Token::encode(rv, &last));
             // Upstream, too, counts only what it need not select.
-            list.remaining = filter.is_empty().then(|| left + entries.count());
+            list.remaining = filter.is_empty().then(|| snapshot.range_after(&scope, &last).count());
             self.inner.pages.keep(&snapshot);
         }
         Ok(list)
@@ -165,6 +152,69 @@ impl Registry {
 
     fn at(&self, newest: &Snapshot, rev: Rev) -> Option<Snapshot> {
         if newest.rev() == rev { Some(newest.clone()) } else { self.inner.pages.find(rev) }
+    }
+}
+
+/// What one page shows.
+#[derive(Default)]
+struct Page {
+    items: Vec<Arc<Entry>>,
+    /// The last key shown.
+    last: Option<Key>,
+    /// Whether anything follows.
+    more: bool,
+}
+
+/// What is left of a scope after a key.
+fn rest<'a>(snapshot: &'a Snapshot, scope: &Scope, after: Option<&Key>) -> Box<dyn Iterator<Item = &'a Arc<Entry>> + Send + 'a> {
+    match after {
+        Some(after) => Box::new(snapshot.range_after(scope, after)),
+        None => Box::new(snapshot.range(scope)),
+    }
+}
+
+/// The next page of a kind whose stored form is the served one.
+fn page<'a>(kind: &KindDef, filter: &Filter, limit: usize, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Result<Page, Status> {
+    let mut page = Page::default();
+    for entry in entries {
+        if limit > 0 && page.items.len() == limit {
+            page.more = true;
+            break;
+        }
+        if filter.matches(kind, entry)? {
+            page.items.push(entry.clone());
+        }
+    }
+    page.last = page.items.last().map(|entry| entry.key.clone());
+    Ok(page)
+}
+
+/// The next page of a kind that must be converted: as many at once as the page can take, since each conversion may be a call.
+async fn converted_page(
+    kind: &KindDef,
+    filter: &Filter,
+    limit: usize,
+    snapshot: &Snapshot,
+    scope: &Scope,
+    mut after: Option<Key>,
+) -> Result<Page, Status> {
+    let mut page = Page::default();
+    loop {
+        let wanted = if limit > 0 { limit - page.items.len() } else { usize::MAX };
+        let some: Vec<_> = rest(snapshot, scope, after.as_ref()).filter(|entry| filter.may_match(entry)).take(wanted).cloned().collect();
+        let Some(last) = some.last().map(|entry| entry.key.clone()) else { return Ok(page) };
+        for served in kind.serve(some).await? {
+            if filter.matches(kind, &served)? {
+                page.last = Some(served.key.clone());
+                page.items.push(served);
+            }
+        }
+        let more = rest(snapshot, scope, Some(&last)).next().is_some();
+        if !more || (limit > 0 && page.items.len() == limit) {
+            page.more = more;
+            return Ok(page);
+        }
+        after = Some(last);
     }
 }
 

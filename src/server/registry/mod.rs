@@ -9,15 +9,15 @@
 //!
 //! Never: knows how objects are stored or sent, or runs a controller; and no write passes the store by another way.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::{Key, Object, Status};
-use crate::server::store::{Entry, Store, StoreError};
+use crate::api::{Key, Kind, Object, Status};
+use crate::server::store::{Entry, Snapshot, Store, StoreError};
 
 mod admission;
 mod create;
@@ -35,7 +35,7 @@ mod update;
 mod watch;
 
 pub use admission::RegistryConfig;
-pub use kind::{ColumnDef, KindDef};
+pub use kind::{Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Unknown, undecodable};
 pub use options::{
     Body, DeleteOptions, Deleted, FieldValidation, List, ListOptions, Part, Patch, User, WatchEvent, WatchOptions, WriteOptions, Written,
 };
@@ -50,26 +50,61 @@ pub struct Registry {
 
 struct Inner {
     store: Store,
-    kinds: &'static [KindDef],
-    by_path: HashMap<(&'static str, &'static str, &'static str), &'static KindDef>,
-    by_type: HashMap<std::any::TypeId, &'static KindDef>,
-    config: RegistryConfig,
+    /// The built-in kinds.
+    kinds: Vec<KindRef>,
+    /// The same by resource; the few that share one (of other versions, mostly) are told apart by looking.
+    by_resource: HashMap<String, Vec<KindRef>>,
+    by_type: HashMap<TypeId, KindRef>,
+    parts: Parts,
     reservations: admission::Reservations,
     pages: list::Pages,
 }
 
+/// What a registry is handed by whoever composes the server.
+#[derive(Clone)]
+pub struct Parts {
+    /// Ranges of addresses and ports.
+    pub config: RegistryConfig,
+    /// Kinds that exist because of objects in the store.
+    pub extensions: Arc<dyn Extensions>,
+}
+
+impl Default for Parts {
+    fn default() -> Parts {
+        Parts { config: RegistryConfig::default(), extensions: Arc::new(NoExtensions) }
+    }
+}
+
+/// For a registry of built-in kinds only.
+struct NoExtensions;
+
+impl Extensions for NoExtensions {
+    fn kind(&self, _: &Snapshot, _: &str, _: &str, _: &str) -> Option<KindRef> {
+        None
+    }
+    fn stored(&self, _: &Snapshot, _: &str, _: &str) -> Option<KindRef> {
+        None
+    }
+    fn kinds(&self, _: &Snapshot) -> Vec<KindRef> {
+        Vec::new()
+    }
+}
+
 impl Registry {
-    /// A registry over `store`, with the default ranges for services.
-    pub fn new(store: Store, kinds: &'static [KindDef]) -> Registry {
-        Registry::with_config(store, kinds, RegistryConfig::default())
+    /// A registry over `store`, with the default parts.
+    pub fn new(store: Store, kinds: &[KindRef]) -> Registry {
+        Registry::with_parts(store, kinds, Parts::default())
     }
 
     /// A registry over `store`.
-    pub fn with_config(store: Store, kinds: &'static [KindDef], config: RegistryConfig) -> Registry {
-        let by_path = kinds.iter().map(|kind| ((kind.group, kind.version, kind.resource), kind)).collect();
-        let by_type = kinds.iter().map(|kind| (kind.type_id(), kind)).collect();
+    pub fn with_parts(store: Store, kinds: &[KindRef], parts: Parts) -> Registry {
+        let mut by_resource: HashMap<String, Vec<KindRef>> = HashMap::new();
+        for kind in kinds {
+            by_resource.entry(kind.resource().into()).or_default().push(kind.clone());
+        }
+        let by_type = kinds.iter().filter_map(|kind| Some((kind.behaviour().type_id()?, kind.clone()))).collect();
         let (reservations, pages) = (admission::Reservations::default(), list::Pages::default());
-        Registry { inner: Arc::new(Inner { store, kinds, by_path, by_type, config, reservations, pages }) }
+        Registry { inner: Arc::new(Inner { store, kinds: kinds.to_vec(), by_resource, by_type, parts, reservations, pages }) }
     }
 
     /// Its store (for snapshots and watches by the runner).
@@ -77,37 +112,55 @@ impl Registry {
         &self.inner.store
     }
 
-    /// All kinds served.
-    pub fn kinds(&self) -> &'static [KindDef] {
-        self.inner.kinds
+    /// All built-in kinds.
+    pub fn builtin(&self) -> &[KindRef] {
+        &self.inner.kinds
+    }
+
+    /// All kinds served now: the built-in ones, and those that the store defines.
+    pub fn kinds(&self) -> Vec<KindRef> {
+        let mut kinds = self.inner.kinds.clone();
+        kinds.extend(self.inner.parts.extensions.kinds(&self.store().snapshot()));
+        kinds
     }
 
     /// The kind behind `/apis/GROUP/VERSION/RESOURCE`.
-    pub fn kind(&self, group: &str, version: &str, resource: &str) -> Option<&'static KindDef> {
-        // The map's keys are 'static, so a borrowed triple can look them up only through a shortened copy of its type.
-        let by_path: &HashMap<(&str, &str, &str), &'static KindDef> = &self.inner.by_path;
-        by_path.get(&(group, version, resource)).copied()
+    pub fn kind(&self, group: &str, version: &str, resource: &str) -> Option<KindRef> {
+        let alike = self.inner.by_resource.get(resource).into_iter().flatten();
+        let builtin = alike.into_iter().find(|kind| kind.group() == group && kind.version() == version).cloned();
+        builtin.or_else(|| self.inner.parts.extensions.kind(&self.store().snapshot(), group, version, resource))
     }
 
-    /// The kind that an object is of, by its Rust type.
-    pub fn kind_of(&self, object: &dyn Object) -> Option<&'static KindDef> {
-        self.inner.by_type.get(&Any::type_id(object.as_any())).copied()
+    /// The built-in kind that an object is of, by its Rust type.
+    pub fn kind_of(&self, object: &dyn Object) -> Option<KindRef> {
+        self.inner.by_type.get(&Any::type_id(object.as_any())).cloned()
     }
 
-    /// The kind of a stored object: the row under whose keys it is kept.
-    pub fn kind_of_key(&self, key: &Key) -> Option<&'static KindDef> {
-        self.inner.kinds.iter().find(|kind| !kind.is_converted() && kind.group == key.group() && kind.resource == key.resource())
+    /// The kind of a stored object: the row under whose keys it is kept, in its stored version.
+    pub fn kind_of_key(&self, key: &Key) -> Option<KindRef> {
+        let alike = self.inner.by_resource.get(key.resource()).into_iter().flatten();
+        let builtin = alike.into_iter().find(|kind| !kind.is_converted() && kind.group() == key.group()).cloned();
+        builtin.or_else(|| self.inner.parts.extensions.stored(&self.store().snapshot(), key.group(), key.resource()))
     }
 
     /// GET.
-    pub fn get(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<Arc<Entry>, Status> {
+    pub async fn get(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<Arc<Entry>, Status> {
         let (_, entry) = self.current(kind, namespace, name)?;
-        kind.present(&entry)
+        kind.serve_one(&entry).await
+    }
+
+    /// An object of a type whose served form is its stored one, decoded.
+    pub fn read<T: Kind>(&self, namespace: &str, name: &str) -> Result<Arc<T>, Status> {
+        let missing = || Status::not_found(T::GROUP, T::URL_PATH_SEGMENT, name);
+        let legal = !namespace.contains('/') && !name.contains('/') && !name.is_empty();
+        let key = legal.then(|| Key::of::<T>(namespace, name)).ok_or_else(missing)?;
+        let entry = self.inner.store.snapshot().get(&key).cloned().ok_or_else(missing)?;
+        entry.typed::<T>().map_err(Status::internal)
     }
 
     /// The stored entry of a name, or 404.
     fn current(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<(Key, Arc<Entry>), Status> {
-        let missing = || Status::not_found(kind.group, kind.resource, name);
+        let missing = || Status::not_found(kind.group(), kind.resource(), name);
         let key = kind.key(namespace, name).ok_or_else(missing)?;
         let entry = self.inner.store.snapshot().get(&key).cloned().ok_or_else(missing)?;
         Ok((key, entry))

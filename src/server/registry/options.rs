@@ -43,6 +43,8 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// Unknown fields.
     pub field_validation: FieldValidation,
+    /// The subresource that is written, such as `status` or `binding`; empty for the object itself.
+    pub subresource: std::borrow::Cow<'static, str>,
 }
 
 /// The result of a write, with the warnings to send along.
@@ -53,6 +55,8 @@ pub struct Written {
     pub created: bool,
     /// For `Warning:` headers.
     pub warnings: Vec<String>,
+    /// What admission adds to the audit log, by key.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Which part of an object a request addresses.

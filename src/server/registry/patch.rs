@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::update::{Proposal, Propose};
-use super::{Body, KindDef, Part, Patch, Registry, WriteOptions, Written, decode, meta};
+use super::{Body, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
 use crate::api::{Object, Status, patch};
 use crate::server::store::Entry;
 
@@ -31,7 +31,7 @@ impl Registry {
     /// PATCH. Retries on a conflict where the patch carries no resourceVersion.
     pub async fn patch(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         name: &str,
         part: Part,
@@ -51,8 +51,7 @@ impl Registry {
                 }
             }
         }
-        let propose = |current: &Arc<Entry>, _: &dyn Object| {
-            let entry = kind.present(current)?;
+        let propose = |entry: &Arc<Entry>, _: &dyn Object| {
             let target = serde_json::from_slice(&entry.json)
                 .map_err(|error| Status::internal(format_args!("reading {entry:?} to patch it: {error}")))?;
             let (patched, problems) = apply(kind, target, &ready)?;
@@ -94,7 +93,14 @@ fn configuration(body: bytes::Bytes) -> Result<(Value, Vec<String>), Status> {
 }
 
 fn apply(kind: &KindDef, target: Value, ready: &Ready) -> Result<(Value, Vec<String>), Status> {
-    let schema = || kind.schema_name().ok_or_else(|| Status::unsupported_media_type("this kind has no schema to merge by"));
+    let schema = || match kind.merge_schema() {
+        MergeSchema::Type(name) => Ok(name),
+        // Upstream's text (apiextensions-apiserver `customresource_handler.go` accepts the other three types only).
+        _ => Err(Status::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
+             application/merge-patch+json, application/apply-patch+yaml",
+        )),
+    };
     let (patched, problems) = match ready {
         Ready::Json(body) => (patch::json(&target, body), Vec::new()),
         Ready::Merge(body) => (patch::merge(target, body), Vec::new()),

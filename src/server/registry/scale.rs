@@ -15,15 +15,15 @@ const ATTEMPTS: usize = 16;
 
 impl Registry {
     /// GET of `/scale`, as an autoscaling/v1 Scale.
-    pub fn get_scale(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<Value, Status> {
-        let (_, entry) = self.current(kind, namespace, name)?;
-        scale_of(kind, kind.load(&entry)?.as_ref())
+    pub async fn get_scale(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<Value, Status> {
+        let entry = self.get(kind, namespace, name).await?;
+        scale_of(kind, kind.object(&entry)?.as_ref())
     }
 
     /// PUT or PATCH of `/scale`: `edit` maps the old Scale to the new one.
     pub async fn edit_scale(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         name: &str,
         edit: &(dyn Fn(Value) -> Result<Value, Status> + Sync),
@@ -40,11 +40,7 @@ impl Registry {
         };
         // The revision that `edit` was shown is that of the current state, so it is no precondition unless the client changed it.
         let written = self.rewrite(kind, (namespace, name), Mode::Main, options, ATTEMPTS, &propose).await?;
-        let object = kind.decode(
-            serde_json::from_slice(&written.entry.json).map_err(|error| Status::internal(format_args!("reading the result: {error}")))?,
-            &mut |_| (),
-        );
-        scale_of(kind, object.map_err(|fault| Status::internal(format_args!("reading the result: {}", fault.error)))?.as_ref())
+        scale_of(kind, kind.object(&written.entry)?.as_ref())
     }
 }
 
@@ -84,7 +80,7 @@ fn check(kind: &KindDef, scale: &Value, current: &Entry) -> Result<i32, Status> 
     {
         let uid = current.meta.uid.as_deref().unwrap_or_default();
         let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
-        return Err(Status::conflict(kind.group, kind.resource, name, why));
+        return Err(Status::conflict(kind.group(), kind.resource(), name, why));
     }
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,

@@ -27,11 +27,11 @@ impl Fixture {
         put::<Namespace>(&store, "", "default", "{apiVersion: v1, kind: Namespace, metadata: {name: default}}").await;
         let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}";
         put::<ServiceAccount>(&store, "default", "default", account).await;
-        Fixture { registry: Registry::new(store, doubles::KINDS), _dir: dir }
+        Fixture { registry: Registry::new(store, &doubles::KINDS), _dir: dir }
     }
 
-    pub(super) fn kind(&self, resource: &str) -> &'static KindDef {
-        self.registry.kinds().iter().find(|kind| kind.resource == resource).expect("a kind of the tests")
+    pub(super) fn kind(&self, resource: &str) -> &'static KindRef {
+        doubles::KINDS.iter().find(|kind| kind.resource() == resource).expect("a kind of the tests")
     }
 
     async fn create(&self, resource: &str, yaml: &str) -> Result<Written, Status> {
@@ -46,8 +46,8 @@ impl Fixture {
         self.registry.delete(self.kind(resource), "default", name, &options, &WriteOptions::default()).await
     }
 
-    fn value(&self, resource: &str, name: &str) -> Value {
-        json(&self.registry.get(self.kind(resource), "default", name).expect("is there"))
+    async fn value(&self, resource: &str, name: &str) -> Value {
+        json(&self.registry.get(self.kind(resource), "default", name).await.expect("is there"))
     }
 }
 

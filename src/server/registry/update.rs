@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::admission::Operation;
+use super::admission::{Asked, Findings, Operation, Phase};
 use super::{Body, KindDef, Part, Registry, WriteOptions, Written, decode, delete, meta, store_failure};
 use crate::api::{FieldError, Key, Object, Rev, Status};
 use crate::server::store::{Change, Entry, Expect, StoreError};
@@ -40,7 +40,7 @@ pub(super) struct Proposal {
     pub warnings: Vec<String>,
 }
 
-/// From the current entry and its object to the new state. Runs again after a lost race.
+/// From the current entry, in served form, and its object to the new state. Runs again after a lost race.
 pub(super) type Propose<'a> = &'a (dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync);
 
 /// What one attempt came to.
@@ -52,7 +52,7 @@ enum Attempt {
 
 /// What is being changed.
 struct Target<'a> {
-    kind: &'static KindDef,
+    kind: &'a KindDef,
     key: Key,
     mode: Mode,
     options: &'a WriteOptions,
@@ -62,7 +62,7 @@ impl Registry {
     /// PUT.
     pub async fn update(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         name: &str,
         part: Part,
@@ -80,7 +80,7 @@ impl Registry {
         let metadata = object.meta();
         let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
         kind.apply_defaults(object.as_mut());
-        self.update_decoded(kind, (&namespace, &name), part, object, Vec::new(), options).await
+        self.update_decoded(&kind, (&namespace, &name), part, object, Vec::new(), options).await
     }
 
     /// A read-modify-write of one object by trusted code (bindings, finalizers, tokens): `edit` may run again after a conflict.
@@ -88,7 +88,7 @@ impl Registry {
     /// only errors that the edit brings in refuse it.
     pub async fn edit(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         namespace: &str,
         name: &str,
         part: Part,
@@ -107,7 +107,7 @@ impl Registry {
 
     async fn update_decoded(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         place: (&str, &str),
         part: Part,
         object: Box<dyn Object>,
@@ -126,7 +126,7 @@ impl Registry {
     /// Changes an existing object.
     pub(super) async fn rewrite(
         &self,
-        kind: &'static KindDef,
+        kind: &KindDef,
         (namespace, name): (&str, &str),
         mode: Mode,
         options: &WriteOptions,
@@ -136,55 +136,54 @@ impl Registry {
         let (key, mut current) = self.current(kind, namespace, name)?;
         let target = Target { kind, key, mode, options };
         for _ in 0..attempts {
-            let old = kind.load(&current)?;
-            let proposal = propose(&current, old.as_ref())?;
-            match self.attempt(&target, &current, old.as_ref(), proposal).await? {
+            let served = kind.serve_one(&current).await?;
+            let old = kind.object(&served)?;
+            let proposal = propose(&served, old.as_ref())?;
+            match self.attempt(&target, &served, old.as_ref(), proposal).await? {
                 Attempt::Done(written) => return Ok(written),
-                Attempt::Lost(found) => current = found.ok_or_else(|| Status::not_found(kind.group, kind.resource, name))?,
+                Attempt::Lost(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
             }
         }
-        Err(Status::modified(kind.group, kind.resource, name))
+        Err(Status::modified(kind.group(), kind.resource(), name))
     }
 
     async fn attempt(&self, target: &Target<'_>, current: &Arc<Entry>, old: &dyn Object, proposal: Proposal) -> Result<Attempt, Status> {
         let Target { kind, key, mode, options } = target;
-        let Proposal { mut object, mut warnings } = proposal;
+        let Proposal { mut object, warnings } = proposal;
         settle(target, current.rev, object.as_mut(), old)?;
-        let mut held = Vec::new();
+        let asked = Asked { kind, operation: Operation::Update, old: Some(old), options };
+        let mut findings = Findings { warnings, ..Findings::default() };
+        self.admit(Phase::Mutate, asked, &mut object, &mut findings).await?;
+        kind.apply_defaults(object.as_mut());
         match mode {
             Mode::Main => kind.prepare_update(object.as_mut(), old),
             Mode::Status => kind.prepare_status(object.as_mut(), old),
             Mode::Trusted => {}
         }
-        if *mode != Mode::Status {
-            let admitted =
-                self.admit(kind, Operation::Update, object.as_mut(), Some(old), &options.user).map_err(|refusal| refusal.status)?;
-            warnings.extend(admitted.warnings);
-            held = admitted.held;
-            kind.apply_defaults(object.as_mut());
-        }
+        self.admit(Phase::Reserve, asked, &mut object, &mut findings).await?;
         let errors = violations(kind, *mode, object.as_ref(), old);
         if !errors.is_empty() {
-            return Err(Status::invalid(kind.group, kind.kind, key.name(), errors));
+            return Err(Status::invalid(kind.group(), kind.kind(), key.name(), errors));
         }
         if *mode != Mode::Status && kind.info.generation && kind.spec_changed(object.as_ref(), old) {
             object.meta_mut().generation = Some(old.meta().generation.unwrap_or_default() + 1);
         }
         object.meta_mut().resource_version = old.meta().resource_version.clone();
+        self.admit(Phase::Validate, asked, &mut object, &mut findings).await?;
+        let done = |entry, findings: Findings| {
+            Attempt::Done(Written { entry, created: false, warnings: findings.warnings, annotations: findings.annotations })
+        };
         if object.to_json() == old.to_json() {
-            return Ok(Attempt::Done(Written { entry: kind.present(current)?, created: false, warnings }));
+            return Ok(done(current.clone(), findings));
         }
         if options.dry_run {
-            let entry = kind.entry(object.as_ref(), key.clone(), current.rev).into();
-            return Ok(Attempt::Done(Written { entry, created: false, warnings }));
+            return Ok(done(kind.entry(object.as_ref(), key.clone(), current.rev).into(), findings));
         }
-        let draft = kind.draft(object.as_ref())?;
+        let draft = kind.draft(object.as_ref()).await?;
         let change = if delete::is_complete(object.as_ref()) { Change::Delete(draft) } else { Change::Put(draft) };
-        let committed = self.store().commit(key.clone(), Expect::Rev(current.rev), change).await;
-        // Reserved addresses are given back only now that the snapshot shows them taken.
-        drop(held);
-        match committed {
-            Ok(entry) => Ok(Attempt::Done(Written { entry: kind.present(&entry)?, created: false, warnings })),
+        match self.store().commit(key.clone(), Expect::Rev(current.rev), change).await {
+            // What was set aside for it is given back with the findings, now that the snapshot shows it taken.
+            Ok(entry) => Ok(done(kind.serve_one(&entry).await?, findings)),
             Err(StoreError::Conflict(found)) => Ok(Attempt::Lost(found)),
             Err(other) => Err(store_failure(&other)),
         }
@@ -200,7 +199,7 @@ fn settle(target: &Target<'_>, current: Rev, object: &mut dyn Object, old: &dyn 
     if let Some(expected) = metadata.resource_version.as_deref().filter(|version| !version.is_empty())
         && expected != current.to_string()
     {
-        return Err(Status::modified(kind.group, kind.resource, key.name()));
+        return Err(Status::modified(kind.group(), kind.resource(), key.name()));
     }
     check_uid(kind, key.name(), metadata.uid.as_deref(), old)?;
     meta::keep_old(metadata, old.meta());
@@ -215,7 +214,7 @@ pub(super) fn check_uid(kind: &KindDef, name: &str, expected: Option<&str>, obje
         Some(expected) if expected == found => Ok(()),
         Some(expected) => {
             let why = format!("Precondition failed: UID in precondition: {expected}, UID in object meta: {found}");
-            Err(Status::conflict(kind.group, kind.resource, name, why))
+            Err(Status::conflict(kind.group(), kind.resource(), name, why))
         }
     }
 }

@@ -11,17 +11,19 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::filter::Filter;
 use super::list::too_large;
-use super::{KindDef, Registry, WatchEvent, WatchOptions};
-use crate::api::{Rev, Status};
+use super::{KindDef, KindRef, Registry, WatchEvent, WatchOptions};
+use crate::api::{Rev, Scope, Status};
 use crate::server::store::{Delivery, Entry, Event, Snapshot, Watch};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 /// A running watch.
 pub struct ObjectWatch {
-    kind: &'static KindDef,
+    kind: KindRef,
     filter: Filter,
     watch: Watch,
+    /// What was delivered but not yet decided on, oldest first.
+    delivered: VecDeque<Arc<Event>>,
     /// What is decided but not yet handed out.
     ready: VecDeque<WatchEvent>,
     bookmarks: Option<Interval>,
@@ -29,7 +31,7 @@ pub struct ObjectWatch {
 
 impl Registry {
     /// WATCH. One object is watched by its `metadata.name` in the field selector.
-    pub fn watch(&self, kind: &'static KindDef, namespace: &str, options: WatchOptions) -> Result<ObjectWatch, Status> {
+    pub async fn watch(&self, kind: &KindRef, namespace: &str, options: WatchOptions) -> Result<ObjectWatch, Status> {
         let filter = Filter::new(kind, &options.labels, &options.fields)?;
         let scope = filter.scope(kind, namespace);
         let snapshot = self.store().snapshot();
@@ -44,7 +46,7 @@ impl Registry {
             self.store().watch(scope.clone(), start.unwrap_or(snapshot.rev())).map_err(|expired| too_old(expired.from, expired.oldest))?;
         let mut ready = VecDeque::new();
         if start.is_none() {
-            initial(kind, &filter, &snapshot, &scope, &mut ready)?;
+            ready = initial(kind, &filter, &snapshot, &scope).await?;
             if options.initial_events && options.bookmarks {
                 ready.push_back(WatchEvent::Bookmark { rev: snapshot.rev(), initial_end: true });
             }
@@ -54,24 +56,20 @@ impl Registry {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
             timer
         });
-        Ok(ObjectWatch { kind, filter, watch, ready, bookmarks })
+        Ok(ObjectWatch { kind: kind.clone(), filter, watch, delivered: VecDeque::new(), ready, bookmarks })
     }
 }
 
 /// The present state as ADDED.
-fn initial(
-    kind: &KindDef,
-    filter: &Filter,
-    snapshot: &Snapshot,
-    scope: &crate::api::Scope,
-    ready: &mut VecDeque<WatchEvent>,
-) -> Result<(), Status> {
-    for entry in snapshot.range(scope) {
-        if filter.matches(kind, entry)? {
-            ready.push_back(WatchEvent::Added(kind.present(entry)?));
+async fn initial(kind: &KindDef, filter: &Filter, snapshot: &Snapshot, scope: &Scope) -> Result<VecDeque<WatchEvent>, Status> {
+    let present: Vec<_> = snapshot.range(scope).filter(|entry| filter.may_match(entry)).cloned().collect();
+    let mut events = VecDeque::with_capacity(present.len());
+    for entry in kind.serve(present).await? {
+        if filter.matches(kind, &entry)? {
+            events.push_back(WatchEvent::Added(entry));
         }
     }
-    Ok(())
+    Ok(events)
 }
 
 fn too_old(from: Rev, oldest: Rev) -> Status {
@@ -79,11 +77,20 @@ fn too_old(from: Rev, oldest: Rev) -> Status {
 }
 
 impl ObjectWatch {
-    /// The next event. Cancel safe.
+    /// The next event. Cancel safe: what was delivered stays until it is decided on.
     pub async fn next(&mut self) -> WatchEvent {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return event;
+            }
+            if let Some(event) = self.delivered.front().cloned() {
+                let seen = decide(&self.kind, &self.filter, &event).await;
+                self.delivered.pop_front();
+                match seen {
+                    Ok(seen) => self.ready.extend(seen),
+                    Err(status) => return WatchEvent::Expired(status),
+                }
+                continue;
             }
             let delivery = match &mut self.bookmarks {
                 None => self.watch.next().await,
@@ -94,17 +101,7 @@ impl ObjectWatch {
                 },
             };
             match delivery {
-                Delivery::Events(events) => {
-                    for event in events {
-                        match decide(self.kind, &self.filter, &event) {
-                            Ok(seen) => self.ready.extend(seen),
-                            Err(status) => {
-                                self.ready.push_back(WatchEvent::Expired(status));
-                                break;
-                            }
-                        }
-                    }
-                }
+                Delivery::Events(events) => self.delivered.extend(events),
                 Delivery::Expired => {
                     let why = "The watch was too slow and the history that it needs is gone; list again";
                     return WatchEvent::Expired(Status::expired(why));
@@ -115,20 +112,30 @@ impl ObjectWatch {
     }
 }
 
+/// Whether a stored entry is selected. Where the metadata decides, nothing is converted.
+async fn selects(kind: &KindDef, filter: &Filter, entry: &Arc<Entry>) -> Result<bool, Status> {
+    match filter.may_match(entry) {
+        true if !filter.is_by_metadata() => filter.matches(kind, &*kind.serve_one(entry).await?),
+        decided => Ok(decided),
+    }
+}
+
 /// What a watcher with these selectors sees of a change.
-fn decide(kind: &KindDef, filter: &Filter, event: &Event) -> Result<Option<WatchEvent>, Status> {
-    let matches = |entry: &Arc<Entry>| filter.matches(kind, entry);
-    let was = event.prev.as_ref().map(matches).transpose()?.unwrap_or(false);
-    let is = !event.deleted && matches(&event.entry)?;
+async fn decide(kind: &KindDef, filter: &Filter, event: &Event) -> Result<Option<WatchEvent>, Status> {
+    let was = match &event.prev {
+        Some(prev) => selects(kind, filter, prev).await?,
+        None => false,
+    };
+    let is = !event.deleted && selects(kind, filter, &event.entry).await?;
     Ok(match (was, is) {
         (false, false) => None,
-        (false, true) => Some(WatchEvent::Added(kind.present(&event.entry)?)),
-        (true, true) => Some(WatchEvent::Modified(kind.present(&event.entry)?)),
-        (true, false) if event.deleted => Some(WatchEvent::Deleted(kind.present(&event.entry)?)),
+        (false, true) => Some(WatchEvent::Added(kind.serve_one(&event.entry).await?)),
+        (true, true) => Some(WatchEvent::Modified(kind.serve_one(&event.entry).await?)),
+        (true, false) if event.deleted => Some(WatchEvent::Deleted(kind.serve_one(&event.entry).await?)),
         (true, false) => {
-            let prev = event.prev.as_ref().unwrap_or(&event.entry);
-            let last = kind.load(prev)?;
-            Some(WatchEvent::Deleted(Arc::new(kind.entry(last.as_ref(), prev.key.clone(), event.rev))))
+            let last = kind.serve_one(event.prev.as_ref().unwrap_or(&event.entry)).await?;
+            let object = kind.object(&last)?;
+            Some(WatchEvent::Deleted(Arc::new(kind.entry(object.as_ref(), last.key.clone(), event.rev))))
         }
     })
 }

@@ -152,7 +152,7 @@ pub(super) fn paths(kind: &KindDoc) -> Vec<Path> {
     if kind.namespaced {
         paths.push(path(format!("{root}/{}", kind.resource), "ForAllNamespaces", UNNAMED, EVERYWHERE));
     }
-    for subresource in kind.subresources {
+    for subresource in &kind.subresources {
         paths.push(match subresource {
             Subresource::Status => path(format!("{item}/status"), "Status", in_item, SUBRESOURCE),
             Subresource::Scale => Path { scale: true, ..path(format!("{item}/scale"), "Scale", in_item, SUBRESOURCE) },
@@ -167,14 +167,14 @@ pub(super) fn operation_id(kind: &KindDoc, path: &Path, verb: &Verb) -> String {
         let mut chars = word.chars();
         chars.next().map(|first| first.to_uppercase().chain(chars).collect::<String>()).unwrap_or_default()
     };
-    let group = kind.group.strip_suffix(".k8s.io").unwrap_or(kind.group);
+    let group = kind.group.strip_suffix(".k8s.io").unwrap_or(&kind.group);
     let group: String = if group.is_empty() { "Core".into() } else { group.split('.').map(capital).collect() };
     let scope = if kind.namespaced && path.suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
     let (word, collection) = match verb.word {
         "deleteCollection" => ("delete", "Collection"),
         word => (word, ""),
     };
-    format!("{word}{group}{}{collection}{scope}{}{}", capital(kind.version), kind.kind, path.suffix)
+    format!("{word}{group}{}{collection}{scope}{}{}", capital(&kind.version), kind.kind, path.suffix)
 }
 
 /// What an operation does, in words.

@@ -66,7 +66,7 @@ impl Schemas {
         }
         for (kind, name) in kinds.iter().zip(&names) {
             if let Some(schema) = all.get_mut(name) {
-                identify(schema, kind.group, kind.version, kind.kind);
+                identify(schema, &kind.group, &kind.version, &kind.kind);
                 // k8s-openapi always has metadata, upstream never demands it.
                 not_required(schema, "metadata");
             }
@@ -99,7 +99,7 @@ fn add_machinery(all: &mut Map<String, Value>, kinds: &[KindDoc]) {
         not_required(status, "metadata");
     }
     if let Some(options) = all.get_mut(DELETE_OPTIONS) {
-        let mut versions: Vec<_> = kinds.iter().map(|kind| (kind.group, kind.version)).chain([("", "v1")]).collect();
+        let mut versions: Vec<_> = kinds.iter().map(|kind| (&*kind.group, &*kind.version)).chain([("", "v1")]).collect();
         versions.sort_unstable();
         versions.dedup();
         for (group, version) in versions {

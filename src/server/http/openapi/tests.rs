@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 fn kind<T: k8s_openapi::Resource + JsonSchema>(namespaced: bool, subresources: &'static [Subresource]) -> KindDoc {
     KindDoc {
-        group: T::GROUP,
-        version: T::VERSION,
-        kind: T::KIND,
-        resource: T::URL_PATH_SEGMENT,
+        group: T::GROUP.into(),
+        version: T::VERSION.into(),
+        kind: T::KIND.into(),
+        resource: T::URL_PATH_SEGMENT.into(),
         namespaced,
         virtual_only: T::KIND.ends_with("Review"),
-        subresources,
-        schema: |generator| generator.subschema_for::<T>(),
+        subresources: subresources.to_vec(),
+        schema: Arc::new(|generator| generator.subschema_for::<T>()),
     }
 }
 
@@ -206,8 +206,8 @@ fn documents_are_kept_small() {
 #[test]
 fn inline_schemas() {
     let mut kind = kind::<core::v1::Secret>(true, &[]);
-    (kind.group, kind.kind, kind.resource) = ("stable.example.com", "CronTab", "crontabs");
-    kind.schema = |_| schemars::json_schema!({"type": "object", "properties": {"spec": {"type": "object"}}});
+    (kind.group, kind.kind, kind.resource) = ("stable.example.com".into(), "CronTab".into(), "crontabs".into());
+    kind.schema = Arc::new(|_| schemars::json_schema!({"type": "object", "properties": {"spec": {"type": "object"}}}));
     let document = parsed(&Documents::of(vec![kind]).v3("apis/stable.example.com/v1").unwrap());
     assert_eq!(document["components"]["schemas"]["com.example.stable.v1.CronTab"]["properties"]["spec"]["type"], "object");
 }

@@ -77,7 +77,7 @@ pub(super) fn identity(kind: &KindDoc, path: &Path) -> Value {
 
 /// `apps_v1`, by which documentation groups operations.
 pub(super) fn tag(kind: &KindDoc) -> String {
-    let group = kind.group.strip_suffix(".k8s.io").unwrap_or(kind.group).replace('.', "");
+    let group = kind.group.strip_suffix(".k8s.io").unwrap_or(&kind.group).replace('.', "");
     format!("{}_{}", if group.is_empty() { "core" } else { &group }, kind.version)
 }
 

@@ -1,9 +1,12 @@
 //! Admission: checks that look beyond the one object, and what they add to it. One file per check, one slice [`ADMISSION`].
 //!
-//! Upstream's plug-ins of the same names. A check is pure apart from reading the snapshot and reserving addresses; every check must be
-//! harmless when it runs twice on one object, for a write is decided again after a lost race.
+//! Words, as upstream's: *mutating* admission may complete the object and runs before validation; *validating* admission may only refuse,
+//! and runs on what will be stored. A step is *sync* when the snapshot is all that it needs, *async* when it may call out (webhooks).
 //!
-//! Never: runs for `/status`, or refuses what the server itself is repairing.
+//! Upstream's plug-ins of the same names. Every step must be harmless when it runs twice on one object, for a write is decided again
+//! after a lost race. Subresources are admitted too; most checks look at the object itself only ([`Check::handles`]).
+//!
+//! Never: refuses what the server itself is repairing.
 
 mod namespace_lifecycle;
 mod priority;
@@ -15,20 +18,24 @@ mod toleration_seconds;
 #[cfg(test)]
 mod tests;
 
-use super::{KindDef, Registry, User};
+use std::any::Any;
+
+use futures::future::BoxFuture;
+
+use super::{KindDef, Parts, Registry, User, WriteOptions};
 use crate::api::{Key, Object, Status};
 use crate::server::store::Snapshot;
 
 pub use service_allocation::RegistryConfig;
-pub(super) use service_allocation::{Held, Reservations};
+pub(super) use service_allocation::Reservations;
 
-/// All checks, in the order in which they run.
-static ADMISSION: &[&dyn Check] = &[
-    &namespace_lifecycle::NamespaceLifecycle,
-    &service_account::ServiceAccounts,
-    &toleration_seconds::DefaultTolerationSeconds,
-    &priority::Priority,
-    &service::Services,
+/// All steps, in the order in which they run in each phase (upstream's `pkg/kubeapiserver/options/plugins.go`).
+static ADMISSION: &[Step] = &[
+    Step::Sync(&namespace_lifecycle::NamespaceLifecycle),
+    Step::Sync(&service_account::ServiceAccounts),
+    Step::Sync(&toleration_seconds::DefaultTolerationSeconds),
+    Step::Sync(&priority::Priority),
+    Step::Sync(&service::Services),
 ];
 
 /// What is being done.
@@ -36,36 +43,100 @@ static ADMISSION: &[&dyn Check] = &[
 pub(super) enum Operation {
     /// A new object.
     Create,
-    /// A change of the main resource.
+    /// A change of the main resource or of a subresource.
     Update,
     /// A deletion; the object may not be changed.
     Delete,
+    /// A connection to it (exec, attach, portforward, proxy); the object is the options of the connection.
+    #[expect(dead_code, reason = "part of the contract; the streams will be admitted with it")]
+    Connect,
 }
 
-/// One check.
+/// One step of [`ADMISSION`].
+enum Step {
+    Sync(&'static dyn Check),
+    #[expect(dead_code, reason = "part of the contract; webhooks and policies are such steps")]
+    Async(&'static dyn AsyncCheck),
+}
+
+/// A check that needs the snapshot only.
 trait Check: Sync {
-    /// Refuses, or completes the object.
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status>;
+    /// Whether it looks at such a request at all. Most checks mind creations and changes of the object itself.
+    fn handles(&self, request: &Request<'_>) -> bool {
+        request.subresource().is_empty() && matches!(request.operation, Operation::Create | Operation::Update)
+    }
+    /// Mutating: completes the object, or refuses.
+    fn mutate(&self, _request: &mut Request<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+    /// Sets aside what the object needs of a shared resource, now that its name is known and before it is validated (upstream's
+    /// `BeginCreate` and `BeginUpdate` of a kind's storage).
+    fn reserve(&self, _request: &mut Request<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+    /// Validating: refuses, or warns. Must not change the object.
+    fn validate(&self, _request: &mut Request<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// A check that may call out.
+trait AsyncCheck: Sync {
+    /// Whether there is anything to do: asked first, so that a cluster without such hooks pays nothing for them.
+    fn handles(&self, request: &Request<'_>) -> bool;
+    /// Mutating: completes the object, or refuses.
+    fn mutate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>>;
+    /// Validating: refuses, or warns. Must not change the object.
+    fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>>;
 }
 
 /// What a check sees.
-struct Request<'a> {
+pub(super) struct Request<'a> {
     /// The state that the write is decided on.
-    snapshot: &'a Snapshot,
+    snapshot: Snapshot,
     /// The newest state, for decisions that must not be taken on an older one.
-    latest: &'a dyn Fn() -> Snapshot,
-    config: &'a RegistryConfig,
+    latest: &'a (dyn Fn() -> Snapshot + Sync),
+    parts: &'a Parts,
     reservations: &'a Reservations,
     kind: &'a KindDef,
     operation: Operation,
-    object: &'a mut dyn Object,
+    options: &'a WriteOptions,
+    /// The new state; for a deletion, the present one.
+    object: &'a mut Box<dyn Object>,
     old: Option<&'a dyn Object>,
-    /// Who asks: for checks of what a user may do (none yet).
-    #[expect(dead_code, reason = "part of the contract; the checks that restrict nodes will read it")]
-    user: &'a User,
-    warnings: Vec<String>,
-    held: Vec<Held>,
+    findings: &'a mut Findings,
     awaiting: Option<Key>,
+}
+
+/// What admission has to say besides yes: to be handed from phase to phase of one write.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// For `Warning:` headers.
+    pub warnings: Vec<String>,
+    /// For the audit log, by key (`pod-security.kubernetes.io/enforce-policy`).
+    pub annotations: Vec<(String, String)>,
+    /// Addresses, ports and the like, set aside; to be kept until the commit is visible.
+    pub held: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+/// The three moments at which admission is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Before the kind prepares the object.
+    Mutate,
+    /// The name is known, validation follows.
+    Reserve,
+    /// What will be stored.
+    Validate,
+}
+
+/// Who asks for what: the same in all phases of one write.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub kind: &'a KindDef,
+    pub operation: Operation,
+    pub old: Option<&'a dyn Object>,
+    pub options: &'a WriteOptions,
 }
 
 impl Request<'_> {
@@ -77,9 +148,20 @@ impl Request<'_> {
         self.object.meta().namespace.clone().unwrap_or_default()
     }
 
+    /// The subresource that is written; empty for the object itself.
+    fn subresource(&self) -> &str {
+        &self.options.subresource
+    }
+
+    /// Who asks.
+    #[expect(dead_code, reason = "part of the contract; checks of what a user may do will read it")]
+    fn user(&self) -> &User {
+        &self.options.user
+    }
+
     /// 403, as upstream's `admission.NewForbidden`.
     fn forbidden(&self, why: impl std::fmt::Display) -> Status {
-        Status::forbidden(self.kind.group, self.kind.resource, &self.name(), why)
+        Status::forbidden(self.kind.group(), self.kind.resource(), &self.name(), why)
     }
 
     /// The object as a `T`, if it is one.
@@ -93,51 +175,58 @@ impl Request<'_> {
     }
 }
 
-/// A write that may go on.
-pub(super) struct Admitted {
-    pub warnings: Vec<String>,
-    /// Addresses and ports set aside for it; to be kept until the commit is visible.
-    pub held: Vec<Held>,
-}
-
-/// A write that may not.
+/// A write that may not be.
 pub(super) struct Refusal {
     pub status: Status,
     /// If this object appeared soon, the write would pass.
     pub awaiting: Option<Key>,
 }
 
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        refusal.status
+    }
+}
+
 impl Registry {
-    /// Runs all checks.
-    pub(super) fn admit(
+    /// Runs one phase of all steps.
+    pub(super) async fn admit(
         &self,
-        kind: &KindDef,
-        operation: Operation,
-        object: &mut dyn Object,
-        old: Option<&dyn Object>,
-        user: &User,
-    ) -> Result<Admitted, Refusal> {
-        let snapshot = self.store().snapshot();
+        phase: Phase,
+        asked: Asked<'_>,
+        object: &mut Box<dyn Object>,
+        findings: &mut Findings,
+    ) -> Result<(), Refusal> {
+        let Asked { kind, operation, old, options } = asked;
         let mut request = Request {
-            snapshot: &snapshot,
+            snapshot: self.store().snapshot(),
             latest: &|| self.store().snapshot(),
-            config: &self.inner.config,
+            parts: &self.inner.parts,
             reservations: &self.inner.reservations,
             kind,
             operation,
+            options,
             object,
             old,
-            user,
-            warnings: Vec::new(),
-            held: Vec::new(),
+            findings,
             awaiting: None,
         };
-        for check in ADMISSION {
-            if let Err(status) = check.admit(&mut request) {
+        for step in ADMISSION {
+            let outcome = match (step, phase) {
+                (Step::Sync(check), _) if !check.handles(&request) => Ok(()),
+                (Step::Sync(check), Phase::Mutate) => check.mutate(&mut request),
+                (Step::Sync(check), Phase::Reserve) => check.reserve(&mut request),
+                (Step::Sync(check), Phase::Validate) => check.validate(&mut request),
+                (Step::Async(_), Phase::Reserve) => Ok(()),
+                (Step::Async(check), _) if !check.handles(&request) => Ok(()),
+                (Step::Async(check), Phase::Mutate) => check.mutate(&mut request).await,
+                (Step::Async(check), Phase::Validate) => check.validate(&mut request).await,
+            };
+            if let Err(status) = outcome {
                 return Err(Refusal { status, awaiting: request.awaiting });
             }
         }
-        Ok(Admitted { warnings: request.warnings, held: request.held })
+        Ok(())
     }
 }
 

@@ -11,7 +11,11 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub(super) struct NamespaceLifecycle;
 
 impl Check for NamespaceLifecycle {
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+    fn handles(&self, request: &Request<'_>) -> bool {
+        request.subresource().is_empty() && request.operation != Operation::Update
+    }
+
+    fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let is_namespace = request.object.as_any().is::<Namespace>();
         match request.operation {
             Operation::Delete if is_namespace && IMMORTAL.contains(&request.name().as_str()) => {

@@ -23,17 +23,15 @@ struct Resolved {
 }
 
 impl Check for Priority {
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.operation == Operation::Delete {
-            return Ok(());
-        }
-        if request.object.as_any().is::<PriorityClass>() {
-            return one_default(request);
-        }
+    fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         match request.operation {
             Operation::Create => resolve(request),
             _ => keep(request),
         }
+    }
+
+    fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        if request.object.as_any().is::<PriorityClass>() { one_default(request) } else { Ok(()) }
     }
 }
 

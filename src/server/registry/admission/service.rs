@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use super::service_allocation::{AllocationError, Allocator, Held, Item, address_at, address_space, kept_ports};
-use super::{Check, Operation, RegistryConfig, Request};
+use super::{Check, RegistryConfig, Request};
 use crate::api::{FieldError, Status};
 
 const HEADLESS: &str = "None";
@@ -16,13 +16,13 @@ const HEADLESS: &str = "None";
 pub(super) struct Services;
 
 impl Check for Services {
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.operation == Operation::Delete || !request.object.as_any().is::<Service>() {
+    fn reserve(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        if !request.object.as_any().is::<Service>() {
             return Ok(());
         }
         let (namespace, name) = (request.namespace(), request.name());
         let old = request.old::<Service>().and_then(|service| service.spec.clone());
-        let (reservations, latest, config) = (request.reservations, request.latest, request.config);
+        let (reservations, latest, config) = (request.reservations, request.latest, &request.parts.config);
         let Some(spec) = request.object::<Service>().and_then(|service| service.spec.as_mut()) else { return Ok(()) };
         if let Some(old) = &old {
             carry_over(spec, old);
@@ -40,7 +40,7 @@ impl Check for Services {
                 return Err(Status::invalid("", "Service", &name, vec![error]));
             }
         }
-        request.held.extend(held);
+        request.findings.held.extend(held.into_iter().map(|held| Box::new(held) as _));
         Ok(())
     }
 }

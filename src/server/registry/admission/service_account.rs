@@ -21,7 +21,7 @@ const EXPIRATION: i64 = 3607;
 pub(super) struct ServiceAccounts;
 
 impl Check for ServiceAccounts {
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+    fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         if request.operation != Operation::Create {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! Admission of API types over a real store. The rows of the table are the registry tests' own.
 
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::de::DeserializeOwned;
@@ -13,9 +14,17 @@ fn parse<T: DeserializeOwned>(yaml: &str) -> T {
 }
 
 impl Fixture {
-    fn run(&self, operation: Operation, object: &mut dyn Object, old: Option<&dyn Object>) -> Result<Admitted, Status> {
-        let admitted = self.registry.admit(self.kind("pods"), operation, object, old, &User::default());
-        admitted.map_err(|refusal| refusal.status)
+    /// All phases of admission; what is set aside is held as long as the findings are.
+    fn run<T: Object + Clone>(&self, operation: Operation, object: &mut T, old: Option<&dyn Object>) -> Result<Findings, Status> {
+        let options = WriteOptions::default();
+        let asked = Asked { kind: self.kind("pods"), operation, old, options: &options };
+        let (mut admitted, mut findings) = (object.clone_object(), Findings::default());
+        for phase in [Phase::Mutate, Phase::Reserve, Phase::Validate] {
+            let outcome = self.registry.admit(phase, asked, &mut admitted, &mut findings).now_or_never();
+            outcome.expect("nothing here calls out")?;
+        }
+        *object = admitted.as_any().downcast_ref::<T>().expect("admission keeps the type").clone();
+        Ok(findings)
     }
 
     /// The pod's spec after admission.
@@ -25,7 +34,7 @@ impl Fixture {
         Ok(pod.to_value()["spec"].clone())
     }
 
-    fn service(&self, name: &str, spec: &str) -> Result<(Service, Admitted), Status> {
+    fn service(&self, name: &str, spec: &str) -> Result<(Service, Findings), Status> {
         let mut service: Service = parse(&format!("{{metadata: {{name: {name}, namespace: default}}, spec: {spec}}}"));
         let admitted = self.run(Operation::Create, &mut service, None)?;
         Ok((service, admitted))

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 
-use super::{Check, Operation, Request};
+use super::{Check, Request};
 use crate::api::Status;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
@@ -13,10 +13,7 @@ const EFFECT: &str = "NoExecute";
 pub(super) struct DefaultTolerationSeconds;
 
 impl Check for DefaultTolerationSeconds {
-    fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.operation == Operation::Delete {
-            return Ok(());
-        }
+    fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let Some(spec) = request.object::<Pod>().and_then(|pod| pod.spec.as_mut()) else { return Ok(()) };
         for taint in TAINTS {
             let covers = |toleration: &Toleration| {

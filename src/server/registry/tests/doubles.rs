@@ -10,8 +10,8 @@ use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::api::FieldError;
-use crate::server::registry::KindDef;
 use crate::server::registry::strategy::{Info, Scale, Strategy, Subresource};
+use crate::server::registry::{KindDef, KindRef};
 
 macro_rules! double {
     ($name:ident, $inner:ty) => {
@@ -124,14 +124,16 @@ fn rename(mut value: serde_json::Value, pairs: [(&str, &str); 2]) -> serde_json:
 }
 
 /// The table that the tests' registry serves.
-pub static KINDS: &[KindDef] = &[
-    KindDef::of::<Map>(),
-    KindDef::of::<Task>(),
-    KindDef::of::<Work>(),
-    KindDef::of::<Review>(),
-    KindDef::of::<Old>(),
-    KindDef::version_of::<New, Old>(
-        |value| rename(value, [("regarding", "involvedObject"), ("note", "message")]),
-        |value| rename(value, [("involvedObject", "regarding"), ("message", "note")]),
-    ),
-];
+pub static KINDS: std::sync::LazyLock<Vec<KindRef>> = std::sync::LazyLock::new(|| {
+    vec![
+        KindDef::of::<Map>(),
+        KindDef::of::<Task>(),
+        KindDef::of::<Work>(),
+        KindDef::of::<Review>(),
+        KindDef::of::<Old>(),
+        KindDef::version_of::<New, Old>(
+            |value| rename(value, [("regarding", "involvedObject"), ("note", "message")]),
+            |value| rename(value, [("involvedObject", "regarding"), ("message", "note")]),
+        ),
+    ]
+});

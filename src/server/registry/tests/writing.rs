@@ -35,7 +35,7 @@ async fn create_fills_in_and_refuses() {
     let options = WriteOptions::default();
     let impossible = fixture.registry.create(fixture.kind("configmaps"), "x/y", body("{metadata: {name: a}}"), &options).await;
     assert_eq!(refusal(impossible).0, 404);
-    assert_eq!(refusal(fixture.registry.get(fixture.kind("configmaps"), "default", "a/b")).0, 404);
+    assert_eq!(refusal(fixture.registry.get(fixture.kind("configmaps"), "default", "a/b").await).0, 404);
     assert_eq!(refusal(fixture.create("localsubjectaccessreviews", "{metadata: {name: a}}").await).0, 405);
     let missing = fixture.registry.create(fixture.kind("configmaps"), "none", body("{metadata: {name: a}}"), &options).await;
     assert_eq!(refusal(missing), (404, "namespaces \"none\" not found".into()));
@@ -60,7 +60,7 @@ async fn unknown_and_duplicate_fields() {
     let (code, message) = refusal(create(FieldValidation::Strict).await);
     let start = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: ";
     assert_eq!((code, message), (400, format!("{start}{}", problems.join(", "))));
-    assert!(fixture.registry.get(fixture.kind("deployments"), "default", "a").is_err(), "a dry run writes nothing");
+    assert!(fixture.registry.get(fixture.kind("deployments"), "default", "a").await.is_err(), "a dry run writes nothing");
 }
 
 #[tokio::test]
@@ -102,10 +102,10 @@ async fn patches_of_all_types() {
     };
     let text = |text: &'static str| Bytes::from_static(text.as_bytes());
     patch("a", Patch::Merge(text(r#"{"data":{"x":null,"z":"3"}}"#))).await.expect("merged");
-    assert_eq!(fixture.value("configmaps", "a")["data"], json!({"y": "2", "z": "3"}));
+    assert_eq!(fixture.value("configmaps", "a").await["data"], json!({"y": "2", "z": "3"}));
     patch("a", Patch::Json(text(r#"[{"op":"replace","path":"/data/y","value":"4"}]"#))).await.expect("patched");
     patch("a", Patch::Strategic(text(r#"{"metadata":{"labels":{"l":"m"}}}"#))).await.expect("merged");
-    let value = fixture.value("configmaps", "a");
+    let value = fixture.value("configmaps", "a").await;
     assert_eq!((&value["data"]["y"], &value["metadata"]["labels"]), (&json!("4"), &json!({"l": "m"})));
     let failed = patch("a", Patch::Json(text(r#"[{"op":"test","path":"/data/y","value":"5"}]"#))).await;
     assert_eq!(refusal(failed).0, 422);
@@ -135,7 +135,7 @@ async fn lost_races_are_decided_again() {
     for result in futures::future::join_all((0..4).map(add)).await {
         result.expect("patched");
     }
-    assert_eq!(fixture.value("configmaps", "a")["data"].as_object().expect("data").len(), 4);
+    assert_eq!(fixture.value("configmaps", "a").await["data"].as_object().expect("data").len(), 4);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn scale() {
     let fixture = Fixture::new().await;
     fixture.create("deployments", "{metadata: {name: a}}").await.expect("created");
     let kind = fixture.kind("deployments");
-    assert_eq!(fixture.registry.get_scale(kind, "default", "a").expect("scalable")["spec"]["replicas"], 1);
+    assert_eq!(fixture.registry.get_scale(kind, "default", "a").await.expect("scalable")["spec"]["replicas"], 1);
     let set = async |replicas: i64| {
         let edit = move |mut scale: Value| {
             scale["spec"]["replicas"] = replicas.into();
@@ -153,10 +153,10 @@ async fn scale() {
     };
     let scaled = set(3).await.expect("scaled");
     assert_eq!((&scaled["spec"]["replicas"], &scaled["status"]["selector"]), (&json!(3), &json!("a=b")));
-    assert_eq!(fixture.value("deployments", "a")["metadata"]["generation"], 2);
+    assert_eq!(fixture.value("deployments", "a").await["metadata"]["generation"], 2);
     let text = "Scale.autoscaling \"a\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0";
     assert_eq!(refusal(set(-1).await), (422, text.into()));
-    assert_eq!(refusal(fixture.registry.get_scale(fixture.kind("configmaps"), "default", "a")).0, 404);
+    assert_eq!(refusal(fixture.registry.get_scale(fixture.kind("configmaps"), "default", "a").await).0, 404);
 }
 
 #[tokio::test]
@@ -167,12 +167,12 @@ async fn deletion_waits_for_finalizers_and_grace() {
     let adding = "{metadata: {name: a, finalizers: [x/y, x/z]}}";
     assert_eq!(refusal(fixture.update("configmaps", "a", Part::Main, adding).await).0, 422);
     fixture.update("configmaps", "a", Part::Main, "{metadata: {name: a}}").await.expect("accepted");
-    assert_eq!(refusal(fixture.registry.get(fixture.kind("configmaps"), "default", "a")).0, 404);
+    assert_eq!(refusal(fixture.registry.get(fixture.kind("configmaps"), "default", "a").await).0, 404);
 
     let pod = |node: &str| format!("{{metadata: {{name: p}}, spec: {{{node} containers: [{{name: c, image: i}}]}}}}");
     fixture.create("pods", &pod("nodeName: n,")).await.expect("created");
     assert!(matches!(fixture.delete("pods", "p", DeleteOptions::default()).await, Ok(Deleted::Pending(_))));
-    assert_eq!(fixture.value("pods", "p")["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(fixture.value("pods", "p").await["metadata"]["deletionGracePeriodSeconds"], 30);
     let now = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
     let wrong = DeleteOptions { uid: Some("other".into()), ..now.clone() };
     assert_eq!(refusal(fixture.delete("pods", "p", wrong).await).0, 409);
@@ -192,15 +192,19 @@ async fn a_new_namespaces_account_is_waited_for() {
     put::<Namespace>(&store, "", "new", "{apiVersion: v1, kind: Namespace, metadata: {name: new}}").await;
     let (kind, options) = (fixture.kind("pods"), WriteOptions::default());
     // The doubles are not `Pod`s to admission, so the wait is driven with the API type itself.
-    let mut pod: k8s_openapi::api::core::v1::Pod =
+    let pod: k8s_openapi::api::core::v1::Pod =
         serde_yaml::from_str("{metadata: {name: p, namespace: new}, spec: {containers: [{name: c}]}}").expect("a test pod");
-    let refused = fixture.registry.admit(kind, admission::Operation::Create, &mut pod, None, &options.user).err().expect("refused");
+    let (mut pod, mut findings): (Box<dyn Object>, _) = (Box::new(pod), admission::Findings::default());
+    let asked = admission::Asked { kind, operation: admission::Operation::Create, old: None, options: &options };
+    let refused = fixture.registry.admit(admission::Phase::Mutate, asked, &mut pod, &mut findings).await.expect_err("refused");
     assert_eq!(refused.awaiting, Some(Key::new("", "serviceaccounts", "new", "default")));
     let text = "pods \"p\" is forbidden: error looking up service account new/default: serviceaccount \"default\" not found";
     assert_eq!((refused.status.code, refused.status.message.as_str()), (403, text));
     let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: new}}";
-    let (admitted, ()) =
-        tokio::join!(fixture.registry.admit_patiently(kind, &mut pod, &options), put::<ServiceAccount>(&store, "new", "default", account));
+    let (admitted, ()) = tokio::join!(
+        fixture.registry.admit_patiently(asked, &mut pod, &mut findings),
+        put::<ServiceAccount>(&store, "new", "default", account)
+    );
     admitted.expect("admitted once the account was there");
 }
 
