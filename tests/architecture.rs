@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/reconcile", &["api", "server/registry", "server/store"]),
     ("server/outbound", &["api", "server/store"]),
     ("server/scheduler", &["api", "server/reconcile", "server/store"]),
-    ("server/controllers", &["api", "server/reconcile", "server/store"]),
+    ("server/controllers", &["api", "server/auth", "server/pki", "server/reconcile", "server/store"]),
 ];
 
 /// Modules of the executable, which is not part of the library.

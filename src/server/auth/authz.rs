@@ -2,69 +2,89 @@
 //!
 //! Order: `system:masters` may everything; a node is judged by [`super::node`]; then RBAC. The first that allows, decides.
 
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+
 use super::lookup::Lookup;
-use super::{node, rbac};
-use crate::api::Status;
+use super::node;
+use super::rbac::Index;
+use super::rbac::escalation::Writer;
+use crate::api::{Object, Rev, Scope, Status};
 use crate::server::registry::User;
+pub use crate::server::registry::access::{Attributes, Authorizer, Decision};
+use crate::server::store::Snapshot;
 
-/// What is asked, as upstream's `authorizer.Attributes`.
-#[derive(Clone, Debug, Default)]
-pub struct Attributes {
-    /// `get`, `list`, `create`, ...; the lower-case HTTP method for paths.
-    pub verb: String,
-    /// API group.
-    pub group: String,
-    /// API version.
-    pub version: String,
-    /// Plural resource; empty for a path that is no resource.
-    pub resource: String,
-    /// Such as `status`.
-    pub subresource: String,
-    /// Namespace, or empty.
-    pub namespace: String,
-    /// Object name, or empty.
-    pub name: String,
-    /// The `fieldSelector` as sent, for what nodes may list.
-    pub fields: String,
-    /// The path, when `resource` is empty.
-    pub path: String,
+/// May do everything.
+pub const MASTERS: &str = "system:masters";
+
+/// Scopes that an index of roles and bindings is made of.
+static SCOPES: LazyLock<[Scope; 4]> =
+    LazyLock::new(|| [Scope::of::<ClusterRole>(), Scope::of::<ClusterRoleBinding>(), Scope::of::<Role>(), Scope::of::<RoleBinding>()]);
+
+/// An index and the state of roles and bindings that it was made of.
+struct Indexed {
+    revs: [Rev; 4],
+    index: Index,
 }
 
-impl Attributes {
-    /// `pods` or `pods/log`.
-    pub fn full_resource(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
-    }
+/// Decides, keeping the index of roles and bindings from request to request.
+pub struct Authority(ArcSwap<Indexed>);
 
-    /// The field of the selector that is required to equal something: `spec.nodeName=n1`.
-    pub fn required_field(&self, path: &str) -> Option<&str> {
-        self.fields
-            .split(',')
-            .filter_map(|term| term.split_once('='))
-            .find_map(|(field, value)| (field.trim() == path).then(|| value.strip_prefix('=').unwrap_or(value).trim()))
+impl Default for Authority {
+    fn default() -> Authority {
+        // No state has this revision, so that the first question makes an index.
+        Authority(ArcSwap::from_pointee(Indexed { revs: [Rev(u64::MAX); 4], index: Index::default() }))
     }
 }
 
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Yes, and which rule says so.
-    Allow(String),
-    /// No rule says so; a further reason, often empty.
-    Deny(String),
-}
+impl Authority {
+    fn indexed(&self, state: &Snapshot) -> arc_swap::Guard<Arc<Indexed>> {
+        let revs = SCOPES.each_ref().map(|scope| state.changed(scope));
+        let known = self.0.load();
+        if known.revs == revs {
+            return known;
+        }
+        let fresh = Arc::new(Indexed { revs, index: Index::default() });
+        // An older snapshot, still in the hands of some request, must not drive out the index of a newer one.
+        if known.revs.iter().max() <= revs.iter().max() || known.revs[0] == Rev(u64::MAX) {
+            self.0.store(fresh.clone());
+        }
+        arc_swap::Guard::from_inner(fresh)
+    }
 
-impl Decision {
-    /// Whether it is a yes.
-    pub fn allowed(&self) -> bool {
-        matches!(self, Decision::Allow(_))
+    /// Whether `user` may.
+    pub fn authorize(&self, state: &Snapshot, user: &User, asked: &Attributes) -> Decision {
+        authorize(state, &self.indexed(state).index, user, asked)
+    }
+
+    /// All rules that `user` has in `namespace`.
+    pub fn rules(&self, state: &Snapshot, user: &User, namespace: &str) -> Vec<PolicyRule> {
+        let granted = self.indexed(state).index.granted(state, user, namespace);
+        granted.iter().flat_map(|grant| grant.rules()).cloned().collect()
     }
 }
 
-/// Decides.
-pub fn authorize(state: &impl Lookup, user: &User, asked: &Attributes) -> Decision {
-    if user.groups.iter().any(|group| group == "system:masters") {
-        return Decision::Allow("system:masters may do everything".into());
+impl Authorizer for Authority {
+    fn authorize(&self, state: &Snapshot, user: &User, asked: &Attributes) -> Decision {
+        Authority::authorize(self, state, user, asked)
+    }
+
+    fn escalation(&self, state: &Snapshot, user: &User, object: &dyn Object, old: Option<&dyn Object>) -> Result<(), Status> {
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return Ok(());
+        }
+        let indexed = self.indexed(state);
+        let may = |asked: &Attributes| authorize(state, &indexed.index, user, asked).allowed();
+        Writer { state, index: &indexed.index, user, may: &may }.check(object, old)
+    }
+}
+
+/// Decides over one state and the index of its roles and bindings.
+pub fn authorize(state: &impl Lookup, index: &Index, user: &User, asked: &Attributes) -> Decision {
+    if user.groups.iter().any(|group| group == MASTERS) {
+        return Decision::Allow(String::new());
     }
     let mut why = String::new();
     if let Some(name) = node::node_name(user) {
@@ -73,8 +93,9 @@ pub fn authorize(state: &impl Lookup, user: &User, asked: &Attributes) -> Decisi
             Decision::Deny(reason) => why = reason,
         }
     }
-    match rbac::authorize(state, user, asked) {
+    match index.authorize(state, user, asked) {
         Decision::Deny(reason) if reason.is_empty() => Decision::Deny(why),
+        Decision::Deny(reason) if !why.is_empty() => Decision::Deny(format!("{why}\n{reason}")),
         decision => decision,
     }
 }
@@ -119,20 +140,8 @@ mod tests {
     #[test]
     fn administrators_may_everything() {
         let admin = User { groups: vec!["system:masters".into()], ..User::default() };
-        assert!(authorize(&Memory::default(), &admin, &Attributes::default()).allowed());
-        assert!(!authorize(&Memory::default(), &User::default(), &Attributes::default()).allowed());
-    }
-
-    #[test]
-    fn required_fields() {
-        let asked = |fields: &str| Attributes { fields: fields.into(), ..Attributes::default() };
-        for (fields, want) in [
-            ("spec.nodeName=n1", Some("n1")),
-            ("status.phase!=Failed,spec.nodeName==n1", Some("n1")),
-            ("spec.nodeName!=n1", None),
-            ("", None),
-        ] {
-            assert_eq!(asked(fields).required_field("spec.nodeName"), want, "{fields}");
-        }
+        let index = Index::default();
+        assert!(authorize(&Memory::default(), &index, &admin, &Attributes::default()).allowed());
+        assert!(!authorize(&Memory::default(), &index, &User::default(), &Attributes::default()).allowed());
     }
 }

@@ -9,11 +9,12 @@
 
 pub mod authn;
 pub mod authz;
+pub mod impersonate;
 pub mod lookup;
 pub mod node;
 pub mod rbac;
 pub mod token;
 
 pub use authn::{Authenticator, AuthnError};
-pub use authz::{Attributes, Decision, authorize};
+pub use authz::{Attributes, Authority, Decision};
 pub use lookup::Lookup;

@@ -2,6 +2,7 @@
 //!
 //! Every one is a pure function of a snapshot. Never: I/O, a clock, or a call of another controller.
 
+mod cluster_role_aggregation;
 mod conditions;
 mod daemonset;
 mod deployment;
@@ -73,6 +74,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
             address: config.advertise_address,
             port: config.advertise_port,
         }),
+        Box::new(cluster_role_aggregation::Aggregation),
         Box::new(event_ttl::EventTtl),
         Box::new(job::Jobs),
         Box::new(daemonset::DaemonSets),

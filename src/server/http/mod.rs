@@ -46,7 +46,8 @@ use k8s_openapi::Resource;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Status;
-use crate::server::auth::{Authenticator, Decision, authorize, authz};
+use crate::server::auth::impersonate::Wanted;
+use crate::server::auth::{Attributes, Authenticator, Authority, Decision, authz};
 use crate::server::registry::{KindRef, Registry, User};
 use discovery::Discovery;
 use metrics::Metrics;
@@ -87,6 +88,8 @@ pub struct App {
     pub registry: Registry,
     /// Who.
     pub authenticator: Authenticator,
+    /// Whether.
+    pub authority: Arc<Authority>,
     /// OpenAPI documents.
     pub openapi: Arc<dyn OpenApi>,
     /// TLS towards kubelets.
@@ -118,9 +121,12 @@ impl App {
         stopping: CancellationToken,
     ) -> AppState {
         let discovery = Discovery::new(registry.builtin());
+        let authority = Arc::new(Authority::default());
+        registry.set_authorizer(authority.clone());
         Arc::new(App {
             registry,
             authenticator,
+            authority,
             openapi,
             kubelet_tls,
             cluster,
@@ -149,6 +155,9 @@ pub(crate) struct Call {
     pub info: RequestInfo,
     pub query: Query,
     pub user: Arc<User>,
+    /// Who sent it, where `user` is impersonated.
+    #[expect(dead_code, reason = "for the record of requests")]
+    pub requestor: Option<Arc<User>>,
     pub request: Request,
 }
 
@@ -241,9 +250,6 @@ async fn guarded(app: &AppState, info: RequestInfo, query: Query, request: Reque
 
 /// Who, whether, and then the handler.
 async fn respond(app: AppState, info: RequestInfo, query: Query, request: Request) -> Result<Response, Status> {
-    if let Some(name) = request.headers().keys().find(|name| name.as_str().starts_with("impersonate-")) {
-        return Err(Status::bad_request(format!("impersonation is not supported: remove the header {name}")));
-    }
     let public = !info.is_resource && ["GET", "HEAD"].contains(&request.method().as_str()) && plain::is_public(&info.path);
     let user = match authenticate(&app, &request) {
         Ok(Some(user)) => Arc::new(user),
@@ -255,15 +261,29 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, request: Reques
             return Err(Status::unauthorized());
         }
     };
+    let (user, requestor) = act_as(&app, &request, user)?;
     if !public {
-        let asked = info.attributes();
-        let state = app.registry.store().snapshot();
-        if let Decision::Deny(reason) = authorize(&state, &user, &asked) {
-            return Err(authz::refusal(&user, &asked, &reason));
-        }
+        may(&app, &user, &info.attributes())?;
     }
-    let call = Call { app, info, query, user, request };
+    let call = Call { app, info, query, user, requestor, request };
     if call.info.is_resource { verbs::resource(call).await } else { plain::serve(call).await }
+}
+
+/// 403 unless `user` may.
+fn may(app: &App, user: &User, asked: &Attributes) -> Result<(), Status> {
+    match app.authority.authorize(&app.registry.store().snapshot(), user, asked) {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) => Err(authz::refusal(user, asked, &reason)),
+    }
+}
+
+/// Whom the request acts as, and who sent it where that is somebody else.
+fn act_as(app: &App, request: &Request<Body>, user: Arc<User>) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
+    let Some(wanted) = Wanted::read(request.headers())? else { return Ok((user, None)) };
+    for asked in wanted.questions() {
+        may(app, &user, &asked)?;
+    }
+    Ok((Arc::new(wanted.into_user()), Some(user)))
 }
 
 fn anonymous() -> User {

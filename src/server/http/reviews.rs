@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::path::RequestInfo;
 use super::{Call, negotiate, reply, verbs};
 use crate::api::{FieldError, Status};
-use crate::server::auth::{Attributes, Decision, authorize, rbac};
+use crate::server::auth::{Attributes, Decision};
 use crate::server::registry::User;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send>>;
@@ -72,7 +72,7 @@ fn invalid(kind: &str) -> impl Fn(FieldError) -> Status {
 }
 
 fn decide(call: &Call, user: &User, asked: &Attributes) -> SubjectAccessReviewStatus {
-    let (allowed, reason) = match authorize(&call.app.registry.store().snapshot(), user, asked) {
+    let (allowed, reason) = match call.app.authority.authorize(&call.app.registry.store().snapshot(), user, asked) {
         Decision::Allow(reason) => (true, reason),
         Decision::Deny(reason) => (false, reason),
     };
@@ -137,7 +137,7 @@ async fn rules(mut call: Call) -> Result<Response, Status> {
         status.resource_rules.push(ResourceRule { api_groups: all(), resources: all(), verbs: vec!["*".into()], resource_names: None });
         status.non_resource_rules.push(NonResourceRule { non_resource_urls: all(), verbs: vec!["*".into()] });
     }
-    for rule in rbac::rules_of(&call.app.registry.store().snapshot(), &call.user, &namespace) {
+    for rule in call.app.authority.rules(&call.app.registry.store().snapshot(), &call.user, &namespace) {
         if rule.resources.as_ref().is_some_and(|r| !r.is_empty()) {
             status.resource_rules.push(ResourceRule {
                 api_groups: rule.api_groups,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::Resource;
-use k8s_openapi::api::{apps, batch, coordination, core, discovery, policy};
+use k8s_openapi::api::{apps, batch, certificates, coordination, core, discovery, policy, rbac};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -73,6 +73,8 @@ static PARSERS: &[(&str, &str, Parse)] = kinds![
     batch::v1::Job,
     batch::v1::CronJob,
     policy::v1::PodDisruptionBudget,
+    rbac::v1::ClusterRole,
+    certificates::v1::CertificateSigningRequest,
 ];
 
 impl World {

@@ -11,7 +11,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::{Key, Kind, Object, Status};
 use crate::server::store::{Entry, Snapshot, Store, StoreError};
 
+pub mod access;
 mod admission;
 mod create;
 mod decode;
@@ -58,6 +59,7 @@ struct Inner {
     parts: Parts,
     reservations: admission::Reservations,
     pages: list::Pages,
+    authorizer: OnceLock<Arc<dyn access::Authorizer>>,
 }
 
 /// What a registry is handed by whoever composes the server.
@@ -104,7 +106,18 @@ impl Registry {
         }
         let by_type = kinds.iter().filter_map(|kind| Some((kind.behaviour().type_id()?, kind.clone()))).collect();
         let (reservations, pages) = (admission::Reservations::default(), list::Pages::default());
-        Registry { inner: Arc::new(Inner { store, kinds: kinds.to_vec(), by_resource, by_type, parts, reservations, pages }) }
+        let authorizer = OnceLock::new();
+        Registry { inner: Arc::new(Inner { store, kinds: kinds.to_vec(), by_resource, by_type, parts, reservations, pages, authorizer }) }
+    }
+
+    /// Tells the registry whom to ask who may what. Only the first call counts.
+    pub fn set_authorizer(&self, authorizer: Arc<dyn access::Authorizer>) {
+        self.inner.authorizer.set(authorizer).ok();
+    }
+
+    /// Whom to ask who may what.
+    pub fn authorizer(&self) -> &dyn access::Authorizer {
+        self.inner.authorizer.get().map_or(&access::Nobody, |authorizer| &**authorizer)
     }
 
     /// Its store (for snapshots and watches by the runner).

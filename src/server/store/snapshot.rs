@@ -13,12 +13,20 @@ use crate::api::{Key, Rev, Scope};
 pub struct Snapshot {
     rev: Rev,
     map: OrdMap<Key, Arc<Entry>>,
+    /// By resource (`GROUP/RESOURCE/`): the revision of its newest change, a removal too.
+    changed: OrdMap<Arc<str>, Rev>,
 }
 
 impl Snapshot {
     /// The revision of this view.
     pub fn rev(&self) -> Rev {
         self.rev
+    }
+
+    /// The revision of the newest change (a removal too) of the resource that `scope` belongs to; the default if there never was one.
+    /// What is derived from one resource alone stays right while this stays the same.
+    pub fn changed(&self, scope: &Scope) -> Rev {
+        self.changed.get(resource_of(scope.prefix())).copied().unwrap_or_default()
     }
 
     /// One object.
@@ -44,8 +52,11 @@ impl Snapshot {
     /// A view made by hand.
     #[cfg(test)]
     pub(crate) fn of(rev: Rev, objects: impl IntoIterator<Item = (Key, Rev, super::Draft)>) -> Snapshot {
-        let entries = objects.into_iter().map(|(key, rev, draft)| (key.clone(), Arc::new(draft.at(key, rev))));
-        Snapshot { rev, map: entries.collect() }
+        let mut snapshot = Snapshot::empty(Rev(0));
+        for (key, rev, draft) in objects {
+            snapshot.apply(&Arc::new(draft.at(key, rev)), false);
+        }
+        Snapshot { rev, ..snapshot }
     }
 
     /// Number of objects.
@@ -60,15 +71,25 @@ impl Snapshot {
 
     /// An empty view at `rev`.
     pub(super) fn empty(rev: Rev) -> Snapshot {
-        Snapshot { rev, map: OrdMap::new() }
+        Snapshot { rev, map: OrdMap::new(), changed: OrdMap::new() }
     }
 
     /// Moves to the next revision by one change; returns what the key held.
     pub(super) fn apply(&mut self, entry: &Arc<Entry>, deleted: bool) -> Option<Arc<Entry>> {
         self.rev = self.rev.max(entry.rev);
+        let resource = resource_of(entry.key.as_str());
+        match self.changed.get_mut(resource) {
+            Some(rev) => *rev = entry.rev,
+            None => drop(self.changed.insert(resource.into(), entry.rev)),
+        }
         match deleted {
             true => self.map.remove(&entry.key),
             false => self.map.insert(entry.key.clone(), entry.clone()),
         }
     }
+}
+
+/// `GROUP/RESOURCE/` of a key or scope; all of it when it is shorter.
+fn resource_of(text: &str) -> &str {
+    text.match_indices('/').nth(1).map_or(text, |(at, _)| &text[..=at])
 }

@@ -8,6 +8,7 @@
 //!
 //! Never: refuses what the server itself is repairing.
 
+mod escalation;
 mod namespace_lifecycle;
 mod priority;
 mod service;
@@ -22,6 +23,7 @@ use std::any::Any;
 
 use futures::future::BoxFuture;
 
+use super::access::Authorizer;
 use super::{KindDef, Parts, Registry, User, WriteOptions};
 use crate::api::{Key, Object, Status};
 use crate::server::store::Snapshot;
@@ -36,6 +38,7 @@ static ADMISSION: &[Step] = &[
     Step::Sync(&toleration_seconds::DefaultTolerationSeconds),
     Step::Sync(&priority::Priority),
     Step::Sync(&service::Services),
+    Step::Sync(&escalation::Escalation),
 ];
 
 /// What is being done.
@@ -105,6 +108,8 @@ pub(super) struct Request<'a> {
     object: &'a mut Box<dyn Object>,
     old: Option<&'a dyn Object>,
     findings: &'a mut Findings,
+    /// Whom to ask who may what.
+    authorizer: &'a dyn Authorizer,
     awaiting: Option<Key>,
 }
 
@@ -154,7 +159,6 @@ impl Request<'_> {
     }
 
     /// Who asks.
-    #[expect(dead_code, reason = "part of the contract; checks of what a user may do will read it")]
     fn user(&self) -> &User {
         &self.options.user
     }
@@ -209,6 +213,7 @@ impl Registry {
             object,
             old,
             findings,
+            authorizer: self.authorizer(),
             awaiting: None,
         };
         for step in ADMISSION {

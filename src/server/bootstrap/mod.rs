@@ -1,24 +1,24 @@
 //! What every cluster has: system namespaces, roles, priority classes, the DNS Service. Written at each start.
 //!
-//! Invariant: what an administrator changed in an object of ours is kept, unless the object says `autoupdate: "true"`
-//! (`rbac.authorization.kubernetes.io/autoupdate`, as upstream): then it is put right.
+//! Invariant: what an administrator changed in an object of ours is kept; to roles and bindings what is missing is added ([`roles`]).
+
+mod roles;
+
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ServerError;
-use super::registry::{Body, FieldValidation, Registry, WriteOptions};
-use crate::api::Status;
+use super::auth::Lookup;
+use super::auth::authz::MASTERS;
+use super::registry::{Body, DeleteOptions, FieldValidation, Part, Registry, User, WriteOptions};
+use crate::api::{Kind, Status};
 use crate::config::ServerConfig;
+use roles::{Reconciled, Repair};
 
 /// Shipped manifests, in the order in which they are applied.
-const MANIFESTS: &[&str] = &[
-    include_str!("../../manifests/namespaces.yaml"),
-    include_str!("../../manifests/priority-classes.yaml"),
-    include_str!("../../manifests/rbac.yaml"),
-];
-
-const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+const MANIFESTS: &[&str] = &[include_str!("../../../manifests/namespaces.yaml"), include_str!("../../../manifests/priority-classes.yaml")];
 
 /// Creates what is missing and puts right what is ours. Done at once for all objects: one batch for the store.
 pub(super) async fn apply(registry: &Registry, config: &ServerConfig) -> Result<(), ServerError> {
@@ -35,7 +35,45 @@ pub(super) async fn apply(registry: &Registry, config: &ServerConfig) -> Result<
     for batch in [namespaces, others] {
         futures::future::try_join_all(batch.into_iter().map(|document| ensure(registry, document))).await?;
     }
+    let policy = roles::Policy::shipped();
+    // Roles first: a binding to a role that is not there grants nothing.
+    futures::try_join!(reconcile(registry, &policy.cluster_roles), reconcile(registry, &policy.roles))?;
+    futures::try_join!(reconcile(registry, &policy.cluster_bindings), reconcile(registry, &policy.bindings))?;
     Ok(())
+}
+
+/// Who writes what every cluster has.
+static OPTIONS: LazyLock<WriteOptions> = LazyLock::new(|| {
+    let user = User { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..User::default() };
+    WriteOptions {
+        user: Arc::new(user),
+        field_manager: "orch".into(),
+        field_validation: FieldValidation::Strict,
+        ..WriteOptions::default()
+    }
+});
+
+async fn reconcile<T: Kind + Reconciled>(registry: &Registry, wanted: &[T]) -> Result<(), ServerError> {
+    futures::future::try_join_all(wanted.iter().map(|wanted| bring_up(registry, wanted))).await.map(drop)
+}
+
+/// Makes `wanted` be there, or the one that is there be as good.
+async fn bring_up<T: Kind + Reconciled>(registry: &Registry, wanted: &T) -> Result<(), ServerError> {
+    let meta = wanted.meta();
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let failed = |status: Status| ServerError::Bootstrap { what: format!("{} {name}", T::KIND), status: Box::new(status) };
+    let present: Option<Arc<T>> = Lookup::get(&registry.store().snapshot(), namespace, name);
+    let create = || registry.create_object(Box::new(wanted.clone()), &OPTIONS);
+    match present.map(|present| present.repair(wanted)) {
+        None => create().await.map(drop).map_err(failed),
+        Some(Repair::None) => Ok(()),
+        Some(Repair::Update(object)) => registry.update_object(Box::new(object), Part::Main, &OPTIONS).await.map(drop).map_err(failed),
+        Some(Repair::Replace) => {
+            let kind = registry.kind_of(wanted).ok_or_else(|| failed(Status::no_such_path()))?;
+            registry.delete(&kind, namespace, name, &DeleteOptions::default(), &OPTIONS).await.map_err(failed)?;
+            create().await.map(drop).map_err(failed)
+        }
+    }
 }
 
 /// The cluster's DNS: answered by every node itself, so it has no pods and no selector.
@@ -61,22 +99,13 @@ async fn ensure(registry: &Registry, document: &Value) -> Result<(), ServerError
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let def = registry.builtin().iter().find(|def| def.group() == group && def.version() == version && def.kind() == kind);
     let def = def.ok_or_else(|| failed(Status::no_such_path()))?;
-    let options = WriteOptions { field_manager: "orch".into(), field_validation: FieldValidation::Strict, ..WriteOptions::default() };
     let body = |value: &Value| Body { bytes: value.to_string().into(), yaml: false };
     match registry.get(def, &namespace, &name).await {
-        Err(status) if status.code == 404 => match registry.create(def, &namespace, body(document), &options).await {
+        Err(status) if status.code == 404 => match registry.create(def, &namespace, body(document), &OPTIONS).await {
             Err(status) if status.reason == "AlreadyExists" => Ok(()),
             created => created.map(|_| ()).map_err(failed),
         },
         Err(status) => Err(failed(status)),
-        Ok(entry) => {
-            let auto = entry.meta.annotations.as_ref().and_then(|annotations| annotations.get(AUTOUPDATE));
-            if auto.is_none_or(|auto| auto != "true") || document["metadata"]["annotations"][AUTOUPDATE] != "true" {
-                return Ok(());
-            }
-            let patch = super::registry::Patch::Merge(document.to_string().into());
-            let part = super::registry::Part::Main;
-            registry.patch(def, &namespace, &name, part, patch, &options).await.map(|_| ()).map_err(failed)
-        }
+        Ok(_) => Ok(()),
     }
 }
