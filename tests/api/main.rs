@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod auth;
+mod kinds;
 mod outbound;
 mod peer;
 mod support;

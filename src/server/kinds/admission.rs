@@ -4,7 +4,6 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchResources, MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, RuleWithOperations,
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
-use k8s_openapi::api::admissionregistration::v1beta1;
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
@@ -154,9 +153,6 @@ kind!(MutatingAdmissionPolicyBinding: CLUSTER { singular: "mutatingadmissionpoli
             || print::UNSET.into(), |param| param_ref(&param.namespace, &param.name))),
         "Age" string: "Time since creation." => print::age);
 );
-
-served_as!(v1beta1::MutatingAdmissionPolicy = MutatingAdmissionPolicy);
-served_as!(v1beta1::MutatingAdmissionPolicyBinding = MutatingAdmissionPolicyBinding);
 
 fn param_ref(namespace: &Option<String>, name: &Option<String>) -> String {
     let name = name.as_deref().unwrap_or("*");

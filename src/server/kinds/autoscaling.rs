@@ -1,6 +1,5 @@
 //! HorizontalPodAutoscaler: v2 is stored, v1 is converted.
 
-use k8s_openapi::api::autoscaling::v1;
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler, MetricSpec, MetricTarget, MetricValueStatus, ResourceMetricSource,
 };
@@ -42,8 +41,6 @@ kind!(HorizontalPodAutoscaler: NAMESPACED {
         "Age" string: "Time since creation." => print::age,
     );
 );
-
-served_as!(v1::HorizontalPodAutoscaler = HorizontalPodAutoscaler);
 
 fn default_scaling(rules: &mut HPAScalingRules, window: Option<i32>, policies: &[(&str, i32)]) {
     if rules.stabilization_window_seconds.is_none() {

@@ -1,7 +1,6 @@
 //! certificates.k8s.io: signing requests and trust bundles.
 
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, ClusterTrustBundle, PodCertificateRequest};
-use k8s_openapi::api::certificates::v1beta1;
 
 use super::support::path::{Errors, Path};
 use super::support::{duration, print, rules};
@@ -117,9 +116,6 @@ kind!(PodCertificateRequest: NAMESPACED {
         ),
     );
 );
-
-served_as!(v1beta1::ClusterTrustBundle = ClusterTrustBundle);
-served_as!(v1beta1::PodCertificateRequest = PodCertificateRequest);
 
 fn condition(request: &CertificateSigningRequest) -> String {
     let status = rules::part(&request.status);

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::api::events;
 use serde_json::Value;
 
 use super::support::path::{Errors, Path};
@@ -69,8 +68,6 @@ kind!(Event: NAMESPACED { singular: "event", short: &["ev"], generation: false, 
     );
 );
 
-served_as!(events::v1::Event = Event);
-
 fn component(event: &Event) -> String {
     let legacy = event.source.as_ref().and_then(|source| source.component.clone()).filter(|name| !name.is_empty());
     legacy.or_else(|| event.reporting_component.clone()).unwrap_or_default()
@@ -118,6 +115,18 @@ fn check(event: &Event, old: Option<&Event>) -> Errors {
     }
     errors
 }
+
+/// Selectable fields as events.k8s.io/v1 and core/v1 call them.
+pub const FIELD_NAMES: &[(&str, &str)] = &[
+    ("regarding.kind", "involvedObject.kind"),
+    ("regarding.namespace", "involvedObject.namespace"),
+    ("regarding.name", "involvedObject.name"),
+    ("regarding.uid", "involvedObject.uid"),
+    ("regarding.apiVersion", "involvedObject.apiVersion"),
+    ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+    ("regarding.fieldPath", "involvedObject.fieldPath"),
+    ("reportingController", "reportingComponent"),
+];
 
 const NAMES: &[(&str, &str)] = &[
     ("regarding", "involvedObject"),

@@ -1,7 +1,6 @@
 //! apiextensions.k8s.io, apiregistration.k8s.io, storagemigration.k8s.io: what extends the API.
 
 use k8s_openapi::api::storagemigration::v1::StorageVersionMigration;
-use k8s_openapi::api::storagemigration::v1beta1;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionSpec,
 };
@@ -85,8 +84,6 @@ kind!(StorageVersionMigration: CLUSTER { singular: "storageversionmigration", su
         "Age" string: "Time since creation." => print::age,
     );
 );
-
-served_as!(v1beta1::StorageVersionMigration = StorageVersionMigration);
 
 fn check_definition(crd: &CustomResourceDefinition, old: Option<&CustomResourceDefinition>) -> Errors {
     let mut errors = Errors::new();

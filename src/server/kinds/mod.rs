@@ -58,7 +58,6 @@ use std::convert::identity;
 use std::sync::LazyLock;
 
 use crate::server::registry::{KindDef, KindRef};
-use support::convert::renamed;
 
 /// A second served version of a stored kind, with the functions that reshape it, if any.
 macro_rules! second {
@@ -66,7 +65,10 @@ macro_rules! second {
         second!($served => $stored, identity, identity)
     };
     ($served:ty => $stored:ty, $to:path, $from:path) => {
-        KindDef::version_of::<$served, $stored>(|value| renamed::<$stored>($to(value)), |value| renamed::<$served>($from(value)))
+        second!($served => $stored, $to, $from, &[])
+    };
+    ($served:ty => $stored:ty, $to:path, $from:path, $fields:expr) => {
+        KindDef::version_of::<$served, $stored>($to, $from, $fields)
     };
 }
 
@@ -108,7 +110,7 @@ pub static KINDS: LazyLock<Vec<KindRef>> = LazyLock::new(|| {
         KindDef::of::<net::v1::ServiceCIDR>(),
         KindDef::of::<net::v1::IPAddress>(),
         KindDef::of::<discovery::v1::EndpointSlice>(),
-        second!(events::v1::Event => core::v1::Event, event::to_core, event::from_core),
+        second!(events::v1::Event => core::v1::Event, event::to_core, event::from_core, event::FIELD_NAMES),
         // rbac, authentication, authorization, certificates
         KindDef::of::<roles::v1::Role>(),
         KindDef::of::<roles::v1::RoleBinding>(),

@@ -1,7 +1,6 @@
 //! resource.k8s.io: devices, and claims to them.
 
 use k8s_openapi::api::resource::v1::{DeviceClass, DeviceTaintRule, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
-use k8s_openapi::api::resource::{v1beta1, v1beta2};
 use serde_json::Value;
 
 use super::support::path::{Errors, Path};
@@ -90,16 +89,6 @@ kind!(ResourceSlice: CLUSTER { singular: "resourceslice" }
         "Pool" string: "The pool." => |slice, _| print::text(&slice.spec.pool.name),
         "Age" string: "Time since creation." => print::age);
 );
-
-served_as!(v1beta2::DeviceClass = DeviceClass);
-served_as!(v1beta2::DeviceTaintRule = DeviceTaintRule);
-served_as!(v1beta2::ResourceClaim = ResourceClaim);
-served_as!(v1beta2::ResourceClaimTemplate = ResourceClaimTemplate);
-served_as!(v1beta2::ResourceSlice = ResourceSlice);
-served_as!(v1beta1::DeviceClass = DeviceClass);
-served_as!(v1beta1::ResourceClaim = ResourceClaim);
-served_as!(v1beta1::ResourceClaimTemplate = ResourceClaimTemplate);
-served_as!(v1beta1::ResourceSlice = ResourceSlice);
 
 fn default_claim(spec: &mut k8s_openapi::api::resource::v1::ResourceClaimSpec) {
     for request in spec.devices.iter_mut().flat_map(|devices| devices.requests.iter_mut().flatten()) {

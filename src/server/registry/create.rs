@@ -53,15 +53,15 @@ impl Registry {
         for _ in 1..attempts {
             match self.create_once(asked, object.clone_object(), &mut findings).await {
                 Err(status) if status.reason == "AlreadyExists" => {}
-                done => return written(done?, findings),
+                done => return written(kind, done?, findings),
             }
         }
         let done = self.create_once(asked, object, &mut findings).await;
         // Whatever was set aside for it is given back only now that the snapshot shows it taken.
-        written(done?, findings)
+        written(kind, done?, findings)
     }
 
-    /// From the admitted object to the entry, in served form.
+    /// From the admitted object to the entry, in working form.
     async fn create_once(&self, asked: Asked<'_>, mut object: Box<dyn Object>, findings: &mut Findings) -> Result<Arc<Entry>, Status> {
         let Asked { kind, options, .. } = asked;
         meta::fill_new(kind, object.meta_mut(), &now())?;
@@ -71,6 +71,8 @@ impl Registry {
         }
         kind.prepare_create(object.as_mut());
         self.admit(Phase::Reserve, asked, &mut object, findings).await?;
+        // Upstream fills in defaults at each read of what is stored; here what is stored has them already.
+        kind.apply_defaults(object.as_mut());
         let name = object.meta().name.clone().unwrap_or_default();
         let mut errors = meta::validate(kind, object.meta());
         errors.extend(kind.validate(object.as_ref(), None));
@@ -125,6 +127,7 @@ impl Registry {
     }
 }
 
-fn written(entry: Arc<Entry>, findings: Findings) -> Result<Written, Status> {
+fn written(kind: &KindDef, entry: Arc<Entry>, findings: Findings) -> Result<Written, Status> {
+    let entry = kind.present(&entry)?;
     Ok(Written { entry, created: true, warnings: findings.warnings, annotations: findings.annotations })
 }

@@ -87,16 +87,16 @@ impl Registry {
     ) -> Result<Result<Deleted, Option<Arc<Entry>>>, Status> {
         let removes = matches!(plan, Plan::Remove);
         if matches!(plan, Plan::Nothing) {
-            return Ok(Ok(Deleted::Pending(current.clone())));
+            return Ok(Ok(Deleted::Pending(kind.present(current)?)));
         }
         let done = |entry| if removes { Deleted::Gone(entry) } else { Deleted::Pending(entry) };
         if options.dry_run {
-            return Ok(Ok(done(kind.entry(object, key.clone(), current.rev).into())));
+            return Ok(Ok(done(kind.present(&kind.entry(object, key.clone(), current.rev).into())?)));
         }
         let draft = kind.draft(object).await?;
         let change = if removes { Change::Delete(draft) } else { Change::Put(draft) };
         match self.store().commit(key.clone(), Expect::Rev(current.rev), change).await {
-            Ok(entry) => Ok(Ok(done(kind.serve_one(&entry).await?))),
+            Ok(entry) => Ok(Ok(done(kind.present(&kind.serve_one(&entry).await?)?))),
             Err(StoreError::Conflict(found)) => Ok(Err(found)),
             Err(other) => Err(store_failure(&other)),
         }

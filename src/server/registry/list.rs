@@ -182,7 +182,7 @@ fn page<'a>(kind: &KindDef, filter: &Filter, limit: usize, entries: impl Iterato
             break;
         }
         if filter.matches(kind, entry)? {
-            page.items.push(entry.clone());
+            page.items.push(kind.present(entry)?);
         }
     }
     page.last = page.items.last().map(|entry| entry.key.clone());
@@ -206,7 +206,7 @@ async fn converted_page(
         for served in kind.serve(some).await? {
             if filter.matches(kind, &served)? {
                 page.last = Some(served.key.clone());
-                page.items.push(served);
+                page.items.push(kind.present(&served)?);
             }
         }
         let more = rest(snapshot, scope, Some(&last)).next().is_some();

@@ -152,14 +152,14 @@ impl Registry {
     /// The kind of a stored object: the row under whose keys it is kept, in its stored version.
     pub fn kind_of_key(&self, key: &Key) -> Option<KindRef> {
         let alike = self.inner.by_resource.get(key.resource()).into_iter().flatten();
-        let builtin = alike.into_iter().find(|kind| !kind.is_converted() && kind.group() == key.group()).cloned();
+        let builtin = alike.into_iter().find(|kind| kind.is_stored() && kind.group() == key.group()).cloned();
         builtin.or_else(|| self.inner.parts.extensions.stored(&self.store().snapshot(), key.group(), key.resource()))
     }
 
     /// GET.
     pub async fn get(&self, kind: &KindDef, namespace: &str, name: &str) -> Result<Arc<Entry>, Status> {
         let (_, entry) = self.current(kind, namespace, name)?;
-        kind.serve_one(&entry).await
+        kind.present(&kind.serve_one(&entry).await?)
     }
 
     /// An object of a type whose served form is its stored one, decoded.

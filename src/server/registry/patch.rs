@@ -52,6 +52,7 @@ impl Registry {
             }
         }
         let propose = |entry: &Arc<Entry>, _: &dyn Object| {
+            let entry = kind.present(entry)?;
             let target = serde_json::from_slice(&entry.json)
                 .map_err(|error| Status::internal(format_args!("reading {entry:?} to patch it: {error}")))?;
             let (patched, problems) = apply(kind, target, &ready)?;

@@ -40,7 +40,7 @@ pub(super) struct Proposal {
     pub warnings: Vec<String>,
 }
 
-/// From the current entry, in served form, and its object to the new state. Runs again after a lost race.
+/// From the current entry, in working form, and its object to the new state. Runs again after a lost race.
 pub(super) type Propose<'a> = &'a (dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync);
 
 /// What one attempt came to.
@@ -161,6 +161,7 @@ impl Registry {
             Mode::Trusted => {}
         }
         self.admit(Phase::Reserve, asked, &mut object, &mut findings).await?;
+        kind.apply_defaults(object.as_mut());
         let errors = violations(kind, *mode, object.as_ref(), old);
         if !errors.is_empty() {
             return Err(Status::invalid(kind.group(), kind.kind(), key.name(), errors));
@@ -170,20 +171,21 @@ impl Registry {
         }
         object.meta_mut().resource_version = old.meta().resource_version.clone();
         self.admit(Phase::Validate, asked, &mut object, &mut findings).await?;
-        let done = |entry, findings: Findings| {
-            Attempt::Done(Written { entry, created: false, warnings: findings.warnings, annotations: findings.annotations })
+        let done = |entry: &Arc<Entry>, findings: Findings| -> Result<Attempt, Status> {
+            let entry = kind.present(entry)?;
+            Ok(Attempt::Done(Written { entry, created: false, warnings: findings.warnings, annotations: findings.annotations }))
         };
         if object.to_json() == old.to_json() {
-            return Ok(done(current.clone(), findings));
+            return done(current, findings);
         }
         if options.dry_run {
-            return Ok(done(kind.entry(object.as_ref(), key.clone(), current.rev).into(), findings));
+            return done(&kind.entry(object.as_ref(), key.clone(), current.rev).into(), findings);
         }
         let draft = kind.draft(object.as_ref()).await?;
         let change = if delete::is_complete(object.as_ref()) { Change::Delete(draft) } else { Change::Put(draft) };
         match self.store().commit(key.clone(), Expect::Rev(current.rev), change).await {
             // What was set aside for it is given back with the findings, now that the snapshot shows it taken.
-            Ok(entry) => Ok(done(kind.serve_one(&entry).await?, findings)),
+            Ok(entry) => done(&kind.serve_one(&entry).await?, findings),
             Err(StoreError::Conflict(found)) => Ok(Attempt::Lost(found)),
             Err(other) => Err(store_failure(&other)),
         }

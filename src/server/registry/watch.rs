@@ -66,7 +66,7 @@ async fn initial(kind: &KindDef, filter: &Filter, snapshot: &Snapshot, scope: &S
     let mut events = VecDeque::with_capacity(present.len());
     for entry in kind.serve(present).await? {
         if filter.matches(kind, &entry)? {
-            events.push_back(WatchEvent::Added(entry));
+            events.push_back(WatchEvent::Added(kind.present(&entry)?));
         }
     }
     Ok(events)
@@ -120,6 +120,11 @@ async fn selects(kind: &KindDef, filter: &Filter, entry: &Arc<Entry>) -> Result<
     }
 }
 
+/// A stored entry as a client sees it.
+async fn sent(kind: &KindDef, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
+    kind.present(&kind.serve_one(entry).await?)
+}
+
 /// What a watcher with these selectors sees of a change.
 async fn decide(kind: &KindDef, filter: &Filter, event: &Event) -> Result<Option<WatchEvent>, Status> {
     let was = match &event.prev {
@@ -129,13 +134,14 @@ async fn decide(kind: &KindDef, filter: &Filter, event: &Event) -> Result<Option
     let is = !event.deleted && selects(kind, filter, &event.entry).await?;
     Ok(match (was, is) {
         (false, false) => None,
-        (false, true) => Some(WatchEvent::Added(kind.serve_one(&event.entry).await?)),
-        (true, true) => Some(WatchEvent::Modified(kind.serve_one(&event.entry).await?)),
-        (true, false) if event.deleted => Some(WatchEvent::Deleted(kind.serve_one(&event.entry).await?)),
+        (false, true) => Some(WatchEvent::Added(sent(kind, &event.entry).await?)),
+        (true, true) => Some(WatchEvent::Modified(sent(kind, &event.entry).await?)),
+        (true, false) if event.deleted => Some(WatchEvent::Deleted(sent(kind, &event.entry).await?)),
         (true, false) => {
             let last = kind.serve_one(event.prev.as_ref().unwrap_or(&event.entry)).await?;
             let object = kind.object(&last)?;
-            Some(WatchEvent::Deleted(Arc::new(kind.entry(object.as_ref(), last.key.clone(), event.rev))))
+            let last = Arc::new(kind.entry(object.as_ref(), last.key.clone(), event.rev));
+            Some(WatchEvent::Deleted(kind.present(&last)?))
         }
     })
 }

@@ -2,17 +2,7 @@
 //!
 //! The stored form is the newest stable version; the functions here rename the version and reshape the few fields that moved.
 
-use k8s_openapi::Resource;
 use serde_json::{Map, Value};
-
-/// `value` with the `apiVersion` and `kind` of `T`.
-pub fn renamed<T: Resource>(mut value: Value) -> Value {
-    if let Some(map) = value.as_object_mut() {
-        map.insert("apiVersion".into(), T::API_VERSION.into());
-        map.insert("kind".into(), T::KIND.into());
-    }
-    value
-}
 
 /// Renames fields of one object; a missing one stays missing.
 pub fn rename_fields(value: &mut Value, names: &[(&str, &str)]) {

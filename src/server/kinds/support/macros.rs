@@ -54,14 +54,3 @@ macro_rules! columns {
     (@priority) => { 0 };
     (@priority wide) => { 1 };
 }
-
-/// `served_as!(v1beta1::X = X)`: a second version of a kind has the facts of the stored one;
-/// the registry converts before it does anything else.
-macro_rules! served_as {
-    ($served:ty = $stored:ty) => {
-        impl $crate::server::registry::strategy::Strategy for $served {
-            const INFO: $crate::server::registry::strategy::Info = <$stored as $crate::server::registry::strategy::Strategy>::INFO;
-            const FIELDS: &'static [&'static str] = <$stored as $crate::server::registry::strategy::Strategy>::FIELDS;
-        }
-    };
-}

@@ -5,15 +5,13 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::{Behaviour, ColumnDef, Converter, Fault, KindDef, MergeSchema, Names, Unknown, undecodable};
-use crate::api::{FieldError, Object, Status};
+use super::{Behaviour, ColumnDef, Fault, MergeSchema, Names, Unknown, undecodable};
+use crate::api::{FieldError, Kind, Object, Status};
 use crate::server::registry::strategy::{Cell, Scale, Strategy};
-use crate::server::store::{Draft, Entry};
+use crate::server::store::Entry;
 
 /// The behaviour of `T`. `fn() -> T`: holds none, so it may cross threads whatever `T` is.
 pub(super) struct Builtin<T>(PhantomData<fn() -> T>);
@@ -25,7 +23,7 @@ impl<T> Builtin<T> {
 }
 
 /// How `T` is called.
-pub(super) fn names<T: Strategy>() -> Names {
+pub(super) fn names<T: Kind>() -> Names {
     Names {
         group: T::GROUP.into(),
         version: T::VERSION.into(),
@@ -60,12 +58,7 @@ impl<T: Strategy + JsonSchema> Behaviour for Builtin<T> {
     }
 
     fn decode(&self, value: Value, unknown: Unknown<'_>) -> Result<Box<dyn Object>, Fault> {
-        let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        match serde_ignored::deserialize::<_, _, T>(tracked, |path| unknown(dotted(&path))) {
-            Ok(object) => Ok(Box::new(object)),
-            Err(error) => Err(Fault { path: track.path().to_string(), error: error.to_string() }),
-        }
+        Ok(Box::new(decode::<T>(value, unknown)?))
     }
 
     fn object(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
@@ -133,9 +126,22 @@ impl<T: Strategy + JsonSchema> Behaviour for Builtin<T> {
 
     fn row(&self, entry: &Entry, now: jiff::Timestamp) -> Result<Vec<Cell>, Status> {
         let object = entry.typed::<T>().map_err(|error| undecodable(entry, &error))?;
-        let name = (!names_itself::<T>()).then(|| Cell::Text(entry.meta.name.clone().unwrap_or_default()));
-        Ok(name.into_iter().chain(T::columns().iter().map(|column| (column.cell)(&object, now))).collect())
+        Ok(cells(&*object, now))
     }
+}
+
+/// A tree to a `T`.
+pub(super) fn decode<T: Kind>(value: Value, unknown: Unknown<'_>) -> Result<T, Fault> {
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    serde_ignored::deserialize::<_, _, T>(tracked, |path| unknown(dotted(&path)))
+        .map_err(|error| Fault { path: track.path().to_string(), error: error.to_string() })
+}
+
+/// The cells of one object's row.
+pub(super) fn cells<T: Strategy>(object: &T, now: jiff::Timestamp) -> Vec<Cell> {
+    let name = (!names_itself::<T>()).then(|| Cell::Text(object.meta().name.clone().unwrap_or_default()));
+    name.into_iter().chain(T::columns().iter().map(|column| (column.cell)(object, now))).collect()
 }
 
 /// Whether the kind lists its name among its own columns, in a place or form of its own.
@@ -154,47 +160,5 @@ fn dotted(path: &serde_ignored::Path<'_>) -> String {
             if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
         }
         P::Some { parent } | P::NewtypeStruct { parent } | P::NewtypeVariant { parent } => dotted(parent),
-    }
-}
-
-/// A second served version of the kind stored as `S`, through JSON.
-pub(super) struct Versions<S> {
-    to_storage: fn(Value) -> Value,
-    from_storage: fn(Value) -> Value,
-    stored: PhantomData<fn() -> S>,
-}
-
-impl<S: Strategy> Versions<S> {
-    pub(super) fn new(to_storage: fn(Value) -> Value, from_storage: fn(Value) -> Value) -> Versions<S> {
-        Versions { to_storage, from_storage, stored: PhantomData }
-    }
-
-    fn served(&self, kind: &KindDef, entry: &Entry) -> Result<Arc<Entry>, Status> {
-        let stored = serde_json::from_slice(&entry.json).map_err(|error| undecodable(entry, &error))?;
-        let served = kind.relabel((self.from_storage)(stored));
-        let object = kind.decode(served, &mut |_| ()).map_err(|fault| undecodable(entry, &fault.error))?;
-        Ok(Arc::new(Draft::keeping(object).at(entry.key.clone(), entry.rev)))
-    }
-
-    fn stored(&self, kind: &KindDef, object: &dyn Object) -> Result<Draft, Status> {
-        let mut value = (self.to_storage)(object.to_value());
-        if let Some(map) = value.as_object_mut() {
-            map.insert("apiVersion".into(), S::API_VERSION.into());
-            map.insert("kind".into(), S::KIND.into());
-        }
-        let stored: S = serde_json::from_value(value)
-            .map_err(|error| Status::internal(format_args!("converting a {} to its stored version: {error}", kind.kind())))?;
-        Ok(Draft::keeping(Box::new(stored)))
-    }
-}
-
-impl<S: Strategy> Converter for Versions<S> {
-    fn serve<'a>(&'a self, kind: &'a KindDef, entries: Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Vec<Arc<Entry>>, Status>> {
-        let served = entries.iter().map(|entry| self.served(kind, entry)).collect();
-        futures::future::ready(served).boxed()
-    }
-
-    fn store<'a>(&'a self, kind: &'a KindDef, object: &'a dyn Object) -> BoxFuture<'a, Result<Draft, Status>> {
-        futures::future::ready(self.stored(kind, object)).boxed()
     }
 }

@@ -1,12 +1,16 @@
 //! `KindDef`: one row of the table of kinds, whether built in or defined by an object in the store.
 //!
-//! Words: the *served* form is what clients of this group and version see; the *stored* form is what the store holds. They differ only
-//! for a kind served in several versions; conversion happens at one border, [`KindDef::serve`] and [`KindDef::draft`], and nowhere else.
+//! Words: the *stored* form is what the store holds, the *working* form what the verbs decide on, the *sent* form what a client of this
+//! group and version sees. All three are one for most kinds. A built-in kind served in a second version is worked on as it is stored and
+//! only sent (and read from clients) as asked for, so that one set of rules holds for all versions ([`KindDef::present`]). A custom kind
+//! is worked on in the version of the request, since each version has a schema of its own, and converted at the border to the store
+//! ([`KindDef::serve`], [`KindDef::draft`]).
 //! What a kind does is a [`Behaviour`]: [`builtin`] makes one of any [`Strategy`]; custom resources bring one of their own.
 //!
 //! Invariant: an object handed to a row's behaviour was made by the same row, so a downcast can't fail.
 
 mod builtin;
+mod second;
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -17,7 +21,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::strategy::{Cell, Info, Scale, Strategy, Subresource};
-use crate::api::{FieldError, Key, Object, Rev, Scope, Status};
+use crate::api::{FieldError, Key, Kind, Object, Rev, Scope, Status};
 use crate::server::store::{Draft, Entry, Snapshot};
 
 /// A row, shared. Built-in rows live as long as the registry, custom ones as long as their definition and whoever uses them.
@@ -131,13 +135,17 @@ pub trait Behaviour: Send + Sync {
     fn type_id(&self) -> Option<TypeId> {
         None
     }
+    /// Whether this version is the one that the objects are stored in.
+    fn is_stored(&self) -> bool {
+        true
+    }
     /// How its lists and maps merge.
     fn merge_schema(&self) -> MergeSchema;
     /// JSON schema (schemars 1, `$defs` named as k8s-openapi names them) of the kind and its dependencies.
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
-    /// Tree to object.
+    /// What a client sent, to the working object.
     fn decode(&self, value: Value, unknown: Unknown<'_>) -> Result<Box<dyn Object>, Fault>;
-    /// The object of an entry in served form, shared with other readers where it can be.
+    /// The working object of an entry in working (or sent) form, shared with other readers where it can be.
     fn object(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status>;
     fn apply_defaults(&self, object: &mut dyn Object);
     fn prepare_create(&self, object: &mut dyn Object);
@@ -155,7 +163,11 @@ pub trait Behaviour: Send + Sync {
     fn grace(&self, object: &dyn Object, requested: Option<i64>) -> Option<i64>;
     /// Columns of the Table, Name first.
     fn columns(&self) -> Vec<ColumnDef>;
-    /// Cells of one object's row; the entry is in served form.
+    /// A working entry as it is sent.
+    fn present(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
+        Ok(entry.clone())
+    }
+    /// Cells of one object's row; the entry is in sent form.
     fn row(&self, entry: &Entry, now: jiff::Timestamp) -> Result<Vec<Cell>, Status>;
     /// What a client that uses this version is told each time, such as that it is deprecated.
     fn warning(&self) -> Option<String> {
@@ -163,11 +175,11 @@ pub trait Behaviour: Send + Sync {
     }
 }
 
-/// How the stored form becomes the served one and back. May call out (conversion webhooks), hence async.
+/// How the stored form becomes the working one and back. May call out (conversion webhooks), hence async.
 pub trait Converter: Send + Sync {
-    /// Stored entries in served form, in the same order, under the same keys and revisions.
+    /// Stored entries in working form, in the same order, under the same keys and revisions.
     fn serve<'a>(&'a self, kind: &'a KindDef, entries: Vec<Arc<Entry>>) -> BoxFuture<'a, Result<Vec<Arc<Entry>>, Status>>;
-    /// What to commit for an object of the served form.
+    /// What to commit for a working object.
     fn store<'a>(&'a self, kind: &'a KindDef, object: &'a dyn Object) -> BoxFuture<'a, Result<Draft, Status>>;
 }
 
@@ -194,12 +206,15 @@ impl KindDef {
         Arc::new(KindDef::new(builtin::names::<T>(), Facts::from(&T::INFO), Box::new(builtin::Builtin::<T>::new()), None))
     }
 
-    /// The row of `T`, a second served version of the kind stored as `S`: converted through JSON by `to_storage` and `from_storage`.
-    /// Both work on whole objects; `apiVersion` and `kind` are set here.
-    pub fn version_of<T: Strategy + JsonSchema, S: Strategy>(to_storage: fn(Value) -> Value, from_storage: fn(Value) -> Value) -> KindRef {
-        let converter = Box::new(builtin::Versions::<S>::new(to_storage, from_storage));
-        let behaviour = Box::new(builtin::Builtin::<T>::new());
-        let mut kind = KindDef::new(builtin::names::<T>(), Facts::from(&T::INFO), behaviour, Some(converter));
+    /// The row of `T`, a second version of the kind `S`: converted through JSON by `to_storage` and `from_storage`. Both work on whole
+    /// objects; `apiVersion` and `kind` are set here. `renamed`: selectable fields whose names differ, as `T` and as `S` has them.
+    pub fn version_of<T: Kind + JsonSchema, S: Strategy + JsonSchema>(
+        to_storage: fn(Value) -> Value,
+        from_storage: fn(Value) -> Value,
+        renamed: &'static [(&'static str, &'static str)],
+    ) -> KindRef {
+        let behaviour = Box::new(second::Second::<T, S>::new(to_storage, from_storage, renamed));
+        let mut kind = KindDef::new(builtin::names::<T>(), Facts::from(&S::INFO), behaviour, None);
         kind.stored_as = (S::GROUP.into(), S::URL_PATH_SEGMENT.into());
         Arc::new(kind)
     }
@@ -244,7 +259,7 @@ impl KindDef {
         &*self.behaviour
     }
 
-    /// Whether the served form differs from the stored one.
+    /// Whether the working form may differ from the stored one.
     pub fn is_converted(&self) -> bool {
         self.converter.is_some()
     }
@@ -262,7 +277,7 @@ impl KindDef {
         if namespace.is_empty() { Scope::resource(group, resource) } else { Scope::namespace(group, resource, namespace) }
     }
 
-    /// Stored entries as clients of this version see them.
+    /// Stored entries in working form.
     pub async fn serve(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
         match &self.converter {
             Some(converter) if !entries.is_empty() => converter.serve(self, entries).await,
@@ -281,7 +296,7 @@ impl KindDef {
         }
     }
 
-    /// What to commit for an object of the served form.
+    /// What to commit for a working object.
     pub(super) async fn draft(&self, object: &dyn Object) -> Result<Draft, Status> {
         match &self.converter {
             None => Ok(Draft::keeping(object.clone_object())),
@@ -289,7 +304,7 @@ impl KindDef {
         }
     }
 
-    /// An entry of the served form that is not in the store: a dry run's result, or a past state under a new revision.
+    /// A working entry that is not in the store: a dry run's result, or a past state under a new revision.
     pub fn entry(&self, object: &dyn Object, key: Key, rev: Rev) -> Entry {
         Draft::keeping(object.clone_object()).at(key, rev)
     }

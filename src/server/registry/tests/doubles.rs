@@ -108,10 +108,6 @@ impl Strategy for Old {
     const INFO: Info = Info { singular: "event", generation: false, ..Info::NAMESPACED };
 }
 
-impl Strategy for New {
-    const INFO: Info = Info { singular: "event", generation: false, ..Info::NAMESPACED };
-}
-
 fn rename(mut value: serde_json::Value, pairs: [(&str, &str); 2]) -> serde_json::Value {
     if let Some(map) = value.as_object_mut() {
         for (from, to) in pairs {
@@ -134,6 +130,7 @@ pub static KINDS: std::sync::LazyLock<Vec<KindRef>> = std::sync::LazyLock::new(|
         KindDef::version_of::<New, Old>(
             |value| rename(value, [("regarding", "involvedObject"), ("note", "message")]),
             |value| rename(value, [("involvedObject", "regarding"), ("message", "note")]),
+            &[],
         ),
     ]
 });
