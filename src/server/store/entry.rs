@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use crate::api::{Key, Kind, Object, Rev};
+use crate::api::{Key, Kind, Object, Rev, decode};
 
 /// One object at one revision: encoded once, decoded at most once.
 pub struct Entry {
@@ -32,7 +32,7 @@ impl Entry {
         }
         match serde_json::from_slice::<MetaOnly>(&json) {
             Ok(MetaOnly { metadata }) => Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new() }),
-            Err(source) => Err(DecodeError { key, source }),
+            Err(error) => Err(DecodeError { key, why: error.to_string() }),
         }
     }
 
@@ -43,7 +43,7 @@ impl Entry {
         {
             return Ok(object);
         }
-        let object: T = serde_json::from_slice(&self.json).map_err(|source| DecodeError { key: self.key.clone(), source })?;
+        let object: T = decode::json(&self.json).map_err(|error| DecodeError { key: self.key.clone(), why: error.to_string() })?;
         let object = Arc::new(object);
         // Only the first kind is cached: a key is read as one kind, but for the few that are served in two versions.
         self.typed.get_or_init(|| object.clone());
@@ -59,10 +59,10 @@ impl fmt::Debug for Entry {
 
 /// What is stored is not what the kind expects.
 #[derive(Debug, thiserror::Error)]
-#[error("decoding {key}: {source}")]
+#[error("decoding {key}: {why}")]
 pub struct DecodeError {
     key: Key,
-    source: serde_json::Error,
+    why: String,
 }
 
 /// An object encoded but for its revision, which only the writer knows: the bytes are cut where the revision goes.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::{Behaviour, ColumnDef, Fault, MergeSchema, Names, Unknown, undecodable};
-use crate::api::{FieldError, Kind, Object, Status};
+use crate::api::{FieldError, Kind, Object, Status, decode};
 use crate::server::registry::strategy::{Cell, Scale, Strategy};
 use crate::server::store::Entry;
 
@@ -58,7 +58,7 @@ impl<T: Strategy + JsonSchema> Behaviour for Builtin<T> {
     }
 
     fn decode(&self, value: Value, unknown: Unknown<'_>) -> Result<Box<dyn Object>, Fault> {
-        Ok(Box::new(decode::<T>(value, unknown)?))
+        Ok(Box::new(tree::<T>(value, unknown)?))
     }
 
     fn object(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
@@ -131,11 +131,12 @@ impl<T: Strategy + JsonSchema> Behaviour for Builtin<T> {
 }
 
 /// A tree to a `T`.
-pub(super) fn decode<T: Kind>(value: Value, unknown: Unknown<'_>) -> Result<T, Fault> {
+pub(super) fn tree<T: Kind>(value: Value, unknown: Unknown<'_>) -> Result<T, Fault> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    serde_ignored::deserialize::<_, _, T>(tracked, |path| unknown(dotted(&path)))
-        .map_err(|error| Fault { path: track.path().to_string(), error: error.to_string() })
+    let mut report = |path: serde_ignored::Path<'_>| unknown(dotted(&path));
+    let noticing = serde_ignored::Deserializer::new(tracked, &mut report);
+    decode::erased(noticing).map_err(|error| Fault { path: track.path().to_string(), error: error.to_string() })
 }
 
 /// The cells of one object's row.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::builtin::{self, Builtin};
 use super::{Behaviour, ColumnDef, Fault, MergeSchema, Unknown, undecodable};
-use crate::api::{FieldError, Kind, Object, Status};
+use crate::api::{FieldError, Kind, Object, Status, decode};
 use crate::server::registry::strategy::{Cell, Scale, Strategy};
 use crate::server::store::{Draft, Entry};
 
@@ -34,13 +34,13 @@ impl<T: Kind, S: Strategy> Second<T, S> {
         Second { stored: Builtin::new(), to_storage, from_storage, renamed, sent: PhantomData }
     }
 
-    fn converted<O: Kind>(value: Value, convert: fn(Value) -> Value) -> Result<O, serde_json::Error> {
+    fn converted<O: Kind>(value: Value, convert: fn(Value) -> Value) -> Result<O, erased_serde::Error> {
         let mut value = convert(value);
         if let Some(map) = value.as_object_mut() {
             map.insert("apiVersion".into(), O::API_VERSION.into());
             map.insert("kind".into(), O::KIND.into());
         }
-        serde_json::from_value(value)
+        decode::erased(value)
     }
 
     /// The working object of an entry in either form.
@@ -51,13 +51,13 @@ impl<T: Kind, S: Strategy> Second<T, S> {
             #[serde(borrow)]
             api_version: Cow<'a, str>,
         }
-        let wrong = |error: serde_json::Error| undecodable(entry, &error);
-        let Labelled { api_version } = serde_json::from_slice(&entry.json).map_err(wrong)?;
+        let wrong = |error: &dyn std::fmt::Display| undecodable(entry, error);
+        let Labelled { api_version } = serde_json::from_slice(&entry.json).map_err(|error| wrong(&error))?;
         if api_version != T::API_VERSION {
             return entry.typed::<S>().map_err(|error| undecodable(entry, &error));
         }
-        let value = serde_json::from_slice(&entry.json).map_err(wrong)?;
-        Ok(Arc::new(Self::converted(value, self.to_storage).map_err(wrong)?))
+        let value = serde_json::from_slice(&entry.json).map_err(|error| wrong(&error))?;
+        Ok(Arc::new(Self::converted(value, self.to_storage).map_err(|error| wrong(&error))?))
     }
 }
 
@@ -79,7 +79,7 @@ impl<T: Kind + JsonSchema, S: Strategy + JsonSchema> Behaviour for Second<T, S> 
     }
 
     fn decode(&self, value: Value, unknown: Unknown<'_>) -> Result<Box<dyn Object>, Fault> {
-        let sent = builtin::decode::<T>(value, unknown)?;
+        let sent = builtin::tree::<T>(value, unknown)?;
         let stored: S = Self::converted(sent.to_value(), self.to_storage)
             .map_err(|error| Fault { path: String::new(), error: format!("converting to {}: {error}", S::API_VERSION) })?;
         Ok(Box::new(stored))
