@@ -123,7 +123,7 @@ impl<T: Kind + JsonSchema, S: Strategy + JsonSchema> Behaviour for Second<T, S> 
     }
     fn fields(&self) -> Vec<&str> {
         let here = |stored: &&'static str| self.renamed.iter().find(|(_, there)| there == stored).map_or(*stored, |(here, _)| *here);
-        S::FIELDS.iter().map(|field| here(&field)).collect()
+        S::FIELDS.iter().map(here).collect()
     }
     fn field(&self, object: &dyn Object, path: &str) -> Option<String> {
         let stored = self.renamed.iter().find(|(here, _)| *here == path).map_or(path, |(_, there)| *there);
