@@ -5,6 +5,7 @@
 //!
 //! Never: I/O, clocks, randomness, or an import of another module of this crate.
 
+pub mod cel;
 pub mod decode;
 pub mod key;
 pub mod meta;

@@ -94,6 +94,11 @@ impl Quantity {
         saturate(divide_up(self.nano, NANO))
     }
 
+    /// Whole units as the nearest double.
+    pub fn approximate(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
     /// Whether it is below zero.
     pub fn is_negative(&self) -> bool {
         self.nano < 0
