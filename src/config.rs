@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::Ipv4Net;
@@ -39,6 +40,8 @@ pub enum Command {
     },
     /// Manage the images of this node
     Image(ImageArgs),
+    /// Show and change the keys that Secrets are encrypted with at rest
+    SecretsEncrypt(SecretsEncryptArgs),
     /// Hold the containers of one sandbox (started by the agent)
     #[command(hide = true)]
     Shim {
@@ -89,6 +92,40 @@ pub struct ServerArgs {
     /// A bearer token that is the administrator's
     #[arg(long, env = "ORCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// Which Secrets and other resources are encrypted at rest, and with which keys (upstream's EncryptionConfiguration)
+    /// [default: Secrets, with a key of our own in DIR/cred]
+    #[arg(long, env = "ORCH_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Requests that only read and run at once; together with the next flag, the seats that priority levels share
+    #[arg(long, env = "ORCH_MAX_REQUESTS_INFLIGHT", default_value_t = 400, value_name = "COUNT")]
+    pub max_requests_inflight: u32,
+    /// Requests that write and run at once
+    #[arg(long, env = "ORCH_MAX_MUTATING_REQUESTS_INFLIGHT", default_value_t = 200, value_name = "COUNT")]
+    pub max_mutating_requests_inflight: u32,
+    /// What is no stream ends after this
+    #[arg(long, env = "ORCH_REQUEST_TIMEOUT", default_value = "1m0s", value_name = "DURATION")]
+    pub request_timeout: String,
+    /// How long /readyz says no before connections are closed
+    #[arg(long, env = "ORCH_SHUTDOWN_DELAY_DURATION", default_value = "0s", value_name = "DURATION")]
+    pub shutdown_delay_duration: String,
+    /// What is recorded of which requests (audit.k8s.io/v1 Policy)
+    #[arg(long, env = "ORCH_AUDIT_POLICY_FILE", value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Where requests are recorded; - is standard output
+    #[arg(long, env = "ORCH_AUDIT_LOG_PATH", value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes at which the audit log is rotated; 0: never
+    #[arg(long, env = "ORCH_AUDIT_LOG_MAXSIZE", default_value_t = 100, value_name = "MB")]
+    pub audit_log_maxsize: u32,
+    /// Days after which rotated audit logs are removed; 0: never
+    #[arg(long, env = "ORCH_AUDIT_LOG_MAXAGE", default_value_t = 366, value_name = "DAYS")]
+    pub audit_log_maxage: u32,
+    /// Rotated audit logs that are kept; 0: all
+    #[arg(long, env = "ORCH_AUDIT_LOG_MAXBACKUP", default_value_t = 100, value_name = "COUNT")]
+    pub audit_log_maxbackup: u32,
+    /// Compress rotated audit logs
+    #[arg(long, env = "ORCH_AUDIT_LOG_COMPRESS")]
+    pub audit_log_compress: bool,
     /// Run no agent: this machine runs no pods
     #[arg(long, env = "ORCH_DISABLE_AGENT")]
     pub disable_agent: bool,
@@ -98,6 +135,42 @@ pub struct ServerArgs {
     /// Settings, with the flags' names; FILE.d/*.yaml beside it are read too
     #[arg(long, env = "ORCH_CONFIG", default_value = CONFIG_FILE, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Flags of `orch secrets-encrypt`.
+#[derive(Args, Debug)]
+pub struct SecretsEncryptArgs {
+    /// The administrator's kubeconfig
+    #[arg(long, global = true, env = "ORCH_WRITE_KUBECONFIG", default_value = "/etc/orch/orch.yaml", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SecretsEncryptCommand,
+}
+
+/// What `orch secrets-encrypt` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum SecretsEncryptCommand {
+    /// Show what is encrypted with which keys
+    Status,
+    /// Encrypt with a new key from now on; the old keys still open what they sealed
+    Rotate,
+    /// Encrypt everything anew with the active key, backups too, and forget the others
+    Reencrypt,
+    /// Both: rotate, then reencrypt
+    RotateKeys,
+}
+
+impl SecretsEncryptCommand {
+    /// As the server knows it; `None` only looks.
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            SecretsEncryptCommand::Status => None,
+            SecretsEncryptCommand::Rotate => Some("rotate"),
+            SecretsEncryptCommand::Reencrypt => Some("reencrypt"),
+            SecretsEncryptCommand::RotateKeys => Some("rotate-keys"),
+        }
+    }
 }
 
 /// Flags of `orch image`.
@@ -230,6 +303,33 @@ pub struct ServerConfig {
     pub agent: bool,
     /// registries.yaml.
     pub registries: PathBuf,
+    /// The user's encryption configuration.
+    pub encryption: Option<PathBuf>,
+    /// Seats that priority levels share.
+    pub seats: u32,
+    /// What is no stream ends after this.
+    pub request_timeout: Duration,
+    /// Between not being ready and closing connections.
+    pub shutdown_delay: Duration,
+    /// What is recorded, and where.
+    pub audit: Option<AuditConfig>,
+}
+
+/// The record of requests.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// The policy.
+    pub policy: PathBuf,
+    /// The log; `-` is standard output.
+    pub path: PathBuf,
+    /// Bytes at which it is rotated; 0: never.
+    pub max_bytes: u64,
+    /// Age at which rotated files go.
+    pub max_age: Option<Duration>,
+    /// Rotated files that are kept; 0: all.
+    pub max_backups: usize,
+    /// Whether they are compressed.
+    pub compress: bool,
 }
 
 impl ServerConfig {
@@ -255,6 +355,7 @@ impl ServerConfig {
     /// Checks flags and fills in what the machine knows.
     pub fn resolve(args: ServerArgs) -> Result<ServerConfig, ConfigError> {
         let invalid = |flag, why: String| ConfigError::Invalid { flag, why };
+        let audit = audit(&args)?;
         let node_name = match args.node_name {
             Some(name) => name,
             None => host_name()?,
@@ -272,6 +373,18 @@ impl ServerConfig {
         }
         if args.token.as_deref().is_some_and(|token| token.len() < 16) {
             return Err(invalid("token", "it is shorter than 16 characters and could be guessed".into()));
+        }
+        let duration = |flag, text: &str| match crate::api::duration::go_duration(text) {
+            Ok(duration) => Ok(duration),
+            Err(why) => Err(invalid(flag, format!("{why}; use such as 30s or 1m30s"))),
+        };
+        let request_timeout = duration("request-timeout", &args.request_timeout)?;
+        if request_timeout.is_zero() {
+            return Err(invalid("request-timeout", "it must be more than nothing".into()));
+        }
+        let seats = args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight);
+        if seats == 0 {
+            return Err(invalid("max-requests-inflight", "with --max-mutating-requests-inflight it must be more than 0".into()));
         }
         let node_ip = match args.node_ip {
             Some(ip) => ip,
@@ -291,8 +404,31 @@ impl ServerConfig {
             token: args.token,
             agent: !args.disable_agent,
             registries: args.registries,
+            encryption: args.encryption_provider_config.as_deref().map(absolute).transpose()?,
+            seats,
+            request_timeout,
+            shutdown_delay: duration("shutdown-delay-duration", &args.shutdown_delay_duration)?,
+            audit,
         })
     }
+}
+
+/// What is recorded. A policy without a log records nothing, as upstream; a log without a policy is a mistake.
+fn audit(args: &ServerArgs) -> Result<Option<AuditConfig>, ConfigError> {
+    let Some(path) = &args.audit_log_path else { return Ok(None) };
+    let Some(policy) = &args.audit_policy_file else {
+        let why = "it says where, and nothing says what is recorded; add --audit-policy-file".into();
+        return Err(ConfigError::Invalid { flag: "audit-log-path", why });
+    };
+    let days = u64::from(args.audit_log_maxage);
+    Ok(Some(AuditConfig {
+        policy: absolute(policy)?,
+        path: if path.as_os_str() == "-" { path.clone() } else { absolute(path)? },
+        max_bytes: u64::from(args.audit_log_maxsize) << 20,
+        max_age: (days > 0).then(|| Duration::from_secs(days * 24 * 3600)),
+        max_backups: args.audit_log_maxbackup as usize,
+        compress: args.audit_log_compress,
+    }))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
@@ -464,6 +600,10 @@ mod tests {
             ("", &["--node-name=Not_A_Name"], "--node-name"),
             ("", &["--token=short"], "could be guessed"),
             ("", &["--cluster-cidr=x"], "invalid value"),
+            ("", &["--request-timeout=1"], "--request-timeout: time: missing unit in duration \"1\""),
+            ("", &["--request-timeout=0s"], "more than nothing"),
+            ("", &["--audit-log-path=-"], "add --audit-policy-file"),
+            ("", &["--max-requests-inflight=0", "--max-mutating-requests-inflight=0"], "must be more than 0"),
         ];
         for (file, flags, expected) in cases {
             let flags: Vec<&str> = [&["--node-name=n"], *flags].concat();

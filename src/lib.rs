@@ -19,6 +19,7 @@ pub mod api;
 pub mod client;
 pub mod config;
 pub mod kubectl;
+pub mod metrics;
 pub mod net;
 pub mod runtime;
 pub mod server;

@@ -4,6 +4,7 @@
 
 mod hello;
 mod image;
+mod secrets_encrypt;
 mod standalone;
 
 use std::ffi::OsString;
@@ -52,6 +53,10 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Image(args) => {
             log("warn");
             runtime.block_on(image::run(args))?;
+        }
+        Command::SecretsEncrypt(args) => {
+            log("error");
+            runtime.block_on(secrets_encrypt::run(args))?;
         }
         Command::Hello { listen } => runtime.block_on(hello::serve(listen))?,
         Command::Shim { .. } => anyhow::bail!("a shim takes exactly one argument, its sandbox's directory; it is started by the agent"),

@@ -24,6 +24,8 @@ use tower::ServiceExt;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a request's headers over HTTP/2, as Go's server allows. (Over HTTP/1.1 hyper bounds them at about 400 KiB.)
+const MAX_HEADERS: u32 = 1 << 20;
 /// How long requests in flight may take after shutdown has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once. Beyond it clients wait in the kernel's queue.
@@ -130,7 +132,12 @@ pub async fn connection<I: Clone + Send + Sync + 'static>(
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(1000);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(1000)
+        .max_header_list_size(MAX_HEADERS);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut asked_to_end = false;

@@ -7,6 +7,8 @@
 
 pub mod cel;
 pub mod decode;
+pub mod duration;
+pub mod fairness;
 pub mod key;
 pub mod meta;
 pub mod names;

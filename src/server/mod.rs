@@ -10,6 +10,7 @@
 pub mod auth;
 mod bootstrap;
 pub mod controllers;
+pub mod encryption;
 pub mod http;
 pub mod kinds;
 pub mod outbound;
@@ -17,6 +18,7 @@ pub mod pki;
 pub mod reconcile;
 pub mod registry;
 pub mod scheduler;
+mod settings;
 pub mod store;
 
 use std::fs::File;
@@ -35,6 +37,9 @@ use crate::transport;
 use auth::Authenticator;
 use auth::token::TokenKey;
 use controllers::ControllersConfig;
+use encryption::{Encryption, EncryptionError, Keeper};
+use http::audit::policy::PolicyError;
+use http::health::SHUTDOWN;
 use http::openapi::Documents;
 use http::plain::Readiness;
 use http::{App, ClusterInfo};
@@ -77,6 +82,12 @@ pub enum ServerError {
     /// The store.
     #[error("opening the store: {0}")]
     Store(#[from] BackendError),
+    /// The keys of Secrets at rest.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    /// What is to be recorded.
+    #[error(transparent)]
+    AuditPolicy(#[from] PolicyError),
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -98,6 +109,8 @@ pub struct Server {
     /// The authority, for the identities of the local node.
     pub pki: Arc<Pki>,
     registry: Registry,
+    readiness: Arc<Readiness>,
+    shutdown_delay: Duration,
     stopping: CancellationToken,
     /// Tasks that run until told to stop.
     tasks: JoinSet<()>,
@@ -119,13 +132,20 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let opened = tokio::task::spawn_blocking(move || -> Result<_, ServerError> {
         let pki = std::thread::scope(|scope| {
             let pki = scope.spawn(|| Pki::open(&opening.data_dir, &pki_config(&opening)));
-            let store = Store::open(&path, Limits::default())?;
-            Ok::<_, ServerError>((pki.join().expect("making certificates does not panic")?, store))
+            let encryption = Arc::new(Encryption::open(&opening.data_dir, opening.encryption.as_deref())?);
+            let (store, stale) = Store::open_sealed(&path, Limits::default(), encryption.clone())?;
+            // A new key is on the disk before anything is sealed with it.
+            encryption.save()?;
+            let keeper = Keeper::new(encryption, store.clone(), path.clone());
+            Ok::<_, ServerError>((pki.join().expect("making certificates does not panic")?, store, keeper, stale))
         })?;
         pki.0.write_admin_kubeconfig(&opening.kubeconfig, &opening.local_url())?;
         Ok(pki)
     });
-    let (pki, store) = opened.await.expect("opening does not panic")?;
+    let (pki, store, keeper, stale) = opened.await.expect("opening does not panic")?;
+    if let Err(error) = keeper.seal_plain(stale).await {
+        tracing::error!(%error, "Secrets that an earlier version wrote are not encrypted yet");
+    }
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
     let registry = Registry::with_parts(
@@ -136,7 +156,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let stopping = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
-    let app = App::new(
+    let app = App::build(
         registry.clone(),
         Authenticator::new(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?, config.token.as_deref()),
         Arc::new(Documents::new(&KINDS)),
@@ -144,7 +164,12 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
         readiness.clone(),
         stopping.clone(),
-    );
+    )
+    .with(settings::settings(config, keeper)?);
+    let stats = Arc::new(reconcile::Stats::default());
+    let counted = stats.clone();
+    app.metrics.add(Box::new(move |out| counted.write(out)));
+    tasks.spawn(http::fairness::keep(app.fairness.clone(), registry.store().clone(), stopping.clone()));
     let (tls, stop) = (Arc::new(pki.server_tls()?), stopping.clone());
     tasks.spawn(async move {
         if let Err(error) = transport::serve("API", listener, tls, http::router(app), http::identify, stop).await {
@@ -155,9 +180,10 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     readiness.set(BOOTSTRAPPED, true);
     let mut controllers = controllers::controllers(&controllers_config(config, &pki));
     controllers.push(Box::new(scheduler::Scheduler));
-    tasks.spawn(reconcile::run(registry.clone(), controllers, stopping.clone()));
+    tasks.spawn(reconcile::run(registry.clone(), controllers, stats, stopping.clone()));
     tasks.spawn(keep_backups(registry.clone(), dir.clone(), stopping.clone()));
-    Ok(Server { pki, backed_up: Rev(0), registry, stopping, tasks, dir, _lock: lock })
+    let shutdown_delay = config.shutdown_delay;
+    Ok(Server { pki, backed_up: Rev(0), registry, readiness, shutdown_delay, stopping, tasks, dir, _lock: lock })
 }
 
 impl Server {
@@ -173,8 +199,11 @@ impl Server {
         }
     }
 
-    /// Ends requests, controllers, and the store, in this order; leaves a backup behind.
+    /// Says that it is not ready, ends requests, controllers, and the store, in this order; leaves a backup behind.
     pub async fn stop(mut self) {
+        self.readiness.set(SHUTDOWN, false);
+        // Time for load balancers to notice.
+        tokio::time::sleep(self.shutdown_delay).await;
         self.stopping.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
@@ -251,8 +280,11 @@ async fn write_backup(store: &Store, dir: &Path, last: &mut Rev) {
     if rev == *last {
         return;
     }
-    let dir = dir.to_path_buf();
-    match tokio::task::spawn_blocking(move || backup::write(&dir, &snapshot)).await.expect("writing a backup does not panic") {
+    let (dir, store) = (dir.to_path_buf(), store.clone());
+    match tokio::task::spawn_blocking(move || backup::write(&dir, &snapshot, store.codec(), backup::KEEP))
+        .await
+        .expect("writing a backup does not panic")
+    {
         Ok(path) => {
             tracing::debug!(path = %path.display(), "wrote a backup");
             *last = rev;

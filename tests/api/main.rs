@@ -5,6 +5,7 @@ mod auth;
 mod kinds;
 mod outbound;
 mod peer;
+mod record;
 mod support;
 
 use orch::server::kinds::KINDS;

@@ -11,13 +11,13 @@ use http_body_util::BodyExt;
 use orch::server::auth::Authenticator;
 use orch::server::auth::token::TokenKey;
 use orch::server::http::plain::Readiness;
-use orch::server::http::{App, ClusterInfo, OpenApi, Peer, router};
+use orch::server::http::{App, ClusterInfo, OpenApi, Peer, Settings, fairness, router};
 use orch::server::kinds::KINDS;
 use orch::server::pki::{Pki, PkiConfig};
 use orch::server::registry::{Registry, User};
 use orch::server::store::{Limits, Store};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 struct NoDocuments;
@@ -40,6 +40,7 @@ impl OpenApi for NoDocuments {
 /// A server; its directory goes with it.
 pub struct Server {
     router: axum::Router,
+    _stopping: DropGuard,
     _dir: tempfile::TempDir,
 }
 
@@ -59,6 +60,11 @@ impl Answer {
 
 /// A server with the namespace `default`.
 pub async fn server() -> Server {
+    server_with(Settings::default()).await
+}
+
+/// The same, as somebody chose.
+pub async fn server_with(settings: Settings) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let config = PkiConfig {
         host_name: "h".into(),
@@ -71,16 +77,19 @@ pub async fn server() -> Server {
     let store = Store::open(&dir.path().join("db"), Limits::default()).unwrap();
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
-    let app = App::new(
+    let stopping = CancellationToken::new();
+    let app = App::build(
         Registry::new(store, &KINDS),
         Authenticator::new(key, None),
         Arc::new(NoDocuments),
         Arc::new(pki.kubelet_client_tls().unwrap()),
         cluster,
         Arc::new(Readiness::new(&[])),
-        CancellationToken::new(),
-    );
-    let server = Server { router: router(app), _dir: dir };
+        stopping.clone(),
+    )
+    .with(settings);
+    tokio::spawn(fairness::keep(app.fairness.clone(), app.registry.store().clone(), stopping.clone()));
+    let server = Server { router: router(app), _stopping: stopping.drop_guard(), _dir: dir };
     server.yes("POST", "/api/v1/namespaces", "metadata: {name: default}").await;
     server
 }
@@ -95,12 +104,41 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        Server::through(self.router.clone(), user, request).await
+    }
+
+    async fn through(router: axum::Router, user: &str, mut request: Request<Body>) -> axum::response::Response {
         let groups = if user == "admin" { vec!["system:masters".into()] } else { vec!["system:authenticated".into()] };
         let known = (!user.is_empty()).then(|| User { name: user.into(), groups, ..User::default() });
         let peer = Arc::new(Peer { address: ([192, 0, 2, 2], 1).into(), user: known });
-        let request = request.extension(peer).body(Body::from(body.to_owned())).unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(30), self.router.clone().oneshot(request)).await;
+        request.extensions_mut().insert(peer);
+        let answer = tokio::time::timeout(Duration::from_secs(30), router.oneshot(request)).await;
         answer.expect("answered in time").unwrap()
+    }
+
+    /// A request whose JSON body comes piece by piece.
+    pub fn streaming(
+        &self,
+        user: &'static str,
+        method: &str,
+        uri: &str,
+        chunks: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+    ) -> impl Future<Output = axum::response::Response> + Send + 'static {
+        let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(chunks));
+        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json").body(body).unwrap();
+        Server::through(self.router.clone(), user, request)
+    }
+
+    /// The JSON of an answer.
+    pub async fn body(response: axum::response::Response) -> Value {
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    /// The administrator's answer as text.
+    pub async fn text(&self, uri: &str) -> String {
+        let response = self.send("admin", "GET", uri, &[], "").await;
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
     /// The same, with the whole answer as JSON (or as a string).

@@ -8,6 +8,7 @@ mod daemonset;
 mod deployment;
 mod endpoints;
 mod event_ttl;
+mod fairness;
 mod garbage;
 mod hash;
 mod job;
@@ -76,6 +77,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         }),
         Box::new(cluster_role_aggregation::Aggregation),
         Box::new(event_ttl::EventTtl),
+        Box::new(fairness::Fairness),
         Box::new(job::Jobs),
         Box::new(daemonset::DaemonSets),
         Box::new(statefulset::StatefulSets),

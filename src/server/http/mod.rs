@@ -11,8 +11,12 @@
 //! Never: touches the store but through the registry and its snapshots, or knows a kind that is not in the table (special subresources
 //! excepted).
 
+pub mod audit;
 pub mod discovery;
 mod drain;
+pub mod fairness;
+pub mod health;
+mod limits;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
@@ -23,15 +27,17 @@ mod proxy;
 pub mod query;
 pub mod reply;
 mod reviews;
+pub mod secrets;
 mod special;
 mod stream;
 pub mod table;
+mod trace;
 mod verbs;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -49,17 +55,19 @@ use crate::api::Status;
 use crate::server::auth::impersonate::Wanted;
 use crate::server::auth::{Attributes, Authenticator, Authority, Decision, authz};
 use crate::server::registry::{KindRef, Registry, User};
+use audit::{Audit, Record};
 use discovery::Discovery;
+use fairness::Fairness;
 use metrics::Metrics;
 use path::RequestInfo;
 pub use peer::{Peer, identify};
 use plain::Readiness;
 use query::Query;
+use secrets::Secrets;
+use trace::Trace;
 
 /// Largest request body, as upstream.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// What is no stream ends after this.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The OpenAPI documents, made elsewhere from the table of kinds.
 pub trait OpenApi: Send + Sync {
@@ -82,6 +90,24 @@ pub struct ClusterInfo {
     pub server_address: String,
 }
 
+/// What an administrator may choose.
+pub struct Settings {
+    /// What is no stream ends after this.
+    pub request_timeout: Duration,
+    /// How much runs at once.
+    pub fairness: fairness::Limits,
+    /// What is recorded.
+    pub audit: Option<Arc<Audit>>,
+    /// The keys of Secrets at rest.
+    pub secrets: Option<Arc<dyn Secrets>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { request_timeout: Duration::from_secs(60), fairness: fairness::Limits::default(), audit: None, secrets: None }
+    }
+}
+
 /// All that handlers share.
 pub struct App {
     /// The verbs.
@@ -100,6 +126,10 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     /// What `/metrics` says.
     pub metrics: Metrics,
+    /// Who may run now.
+    pub fairness: Arc<Fairness>,
+    /// What was chosen.
+    pub settings: Settings,
     /// What clients can discover.
     pub discovery: Discovery,
     /// Cancelled when the server stops: streams end.
@@ -120,10 +150,24 @@ impl App {
         readiness: Arc<Readiness>,
         stopping: CancellationToken,
     ) -> AppState {
+        let app = App::build(registry, authenticator, openapi, kubelet_tls, cluster, readiness, stopping);
+        app.with(Settings::default())
+    }
+
+    /// The parts, put together, before anything is chosen: see [`App::with`].
+    pub fn build(
+        registry: Registry,
+        authenticator: Authenticator,
+        openapi: Arc<dyn OpenApi>,
+        kubelet_tls: Arc<rustls::ClientConfig>,
+        cluster: ClusterInfo,
+        readiness: Arc<Readiness>,
+        stopping: CancellationToken,
+    ) -> App {
         let discovery = Discovery::new(registry.builtin());
         let authority = Arc::new(Authority::default());
         registry.set_authorizer(authority.clone());
-        Arc::new(App {
+        App {
             registry,
             authenticator,
             authority,
@@ -132,9 +176,26 @@ impl App {
             cluster,
             readiness,
             metrics: Metrics::default(),
+            fairness: Arc::default(),
+            settings: Settings::default(),
             discovery,
             stopping,
-        })
+        }
+    }
+
+    /// The finished server, as was chosen.
+    pub fn with(mut self, settings: Settings) -> AppState {
+        self.fairness = Arc::new(Fairness::new(settings.fairness));
+        self.settings = settings;
+        let (fairness, store, audit) = (self.fairness.clone(), self.registry.store().clone(), self.settings.audit.clone());
+        let version = self.cluster.version.clone();
+        self.metrics.add(Box::new(move |out| {
+            fairness.write_metrics(out);
+            store.write_metrics(out);
+            audit.iter().for_each(|audit| audit.write_metrics(out));
+            plain::build_info(&version, out);
+        }));
+        Arc::new(self)
     }
 
     /// The row of a kind that this file's neighbours know by type.
@@ -155,10 +216,9 @@ pub(crate) struct Call {
     pub info: RequestInfo,
     pub query: Query,
     pub user: Arc<User>,
-    /// Who sent it, where `user` is impersonated.
-    #[expect(dead_code, reason = "for the record of requests")]
-    pub requestor: Option<Arc<User>>,
     pub request: Request,
+    /// What is recorded of it.
+    pub record: Option<Arc<Record>>,
 }
 
 impl Call {
@@ -192,7 +252,11 @@ impl Call {
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes.freeze())
+        let bytes = bytes.freeze();
+        if let Some(record) = &self.record {
+            record.sent(&bytes, negotiate::body_is_yaml(&self.content_type()).unwrap_or(false));
+        }
+        Ok(bytes)
     }
 
     fn now(&self) -> jiff::Timestamp {
@@ -209,71 +273,98 @@ pub fn router(state: AppState) -> Router {
     Router::new().fallback(handle).with_state(state)
 }
 
-/// The shell around every request: id, panics, time, compression, metrics.
+/// The shell around every request: id, panics, time, compression, metrics, record.
 async fn handle(State(app): State<AppState>, request: Request) -> Response {
-    let started = Instant::now();
     let headers = request.headers().clone();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let query = Query::parse(uri.query().unwrap_or_default());
     let request = request.map(drain::on_drop);
-    let (label, result) = match RequestInfo::parse(method.as_str(), uri.path(), &query) {
-        Ok(info) => (metrics::Label::of(&app.registry, &info), guarded(&app, info, query, request).await),
-        Err(refusal) => (metrics::Label::default(), Err(refusal)),
+    let (info, refusal) = match RequestInfo::parse(method.as_str(), uri.path(), &query) {
+        Ok(info) => (info, None),
+        Err(refusal) => (RequestInfo::default(), Some(refusal)),
     };
-    let mut response = result.unwrap_or_else(|refusal| reply::status(&refusal));
-    let id = header(&headers, HeaderName::from_static("audit-id")).to_owned();
-    let id = if id.is_empty() || id.len() > 64 { uuid::Uuid::new_v4().to_string() } else { id };
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("audit-id", id);
-    }
+    let trace = Trace::begin(&app, &info, &query, &headers);
+    let (outcome, panicked) = match refusal {
+        Some(refusal) => (Err(refusal), false),
+        None => guarded(&app, &info, query, request, &trace).await,
+    };
+    let mut response = outcome.unwrap_or_else(|refusal| reply::status(&refusal));
     response.headers_mut().entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    app.metrics.count(label, response.status().as_u16(), started.elapsed());
-    tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), took = ?started.elapsed(), "request");
+    tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), took = ?trace.took(), "request");
+    let response = trace.finish(&app, &info, response, panicked);
     reply::compress(&headers, response)
 }
 
-/// Runs the handler so that neither a panic nor a hang of it reaches further than its request.
-async fn guarded(app: &AppState, info: RequestInfo, query: Query, request: Request) -> Result<Response, Status> {
-    let (path, long) = (info.path.clone(), info.is_long_running());
-    let work = AssertUnwindSafe(respond(app.clone(), info, query, request)).catch_unwind();
-    let outcome = match long {
-        true => work.await,
-        false => tokio::time::timeout(REQUEST_TIMEOUT, work)
-            .await
-            .map_err(|_| Status::timeout(format!("request did not complete within {} seconds", REQUEST_TIMEOUT.as_secs())))?,
+/// Runs the handler so that neither a panic nor a hang of it reaches further than its request. Says whether it panicked.
+async fn guarded(app: &AppState, info: &RequestInfo, query: Query, request: Request, trace: &Trace) -> (Result<Response, Status>, bool) {
+    let deadline = match limits::deadline(&query, app.settings.request_timeout) {
+        Ok(deadline) => deadline,
+        Err(_) if info.is_long_running() => app.settings.request_timeout,
+        Err(refusal) => return (Err(refusal), false),
     };
-    outcome.unwrap_or_else(|_| {
-        tracing::error!(path, "a handler panicked; only this request fails");
-        Err(Status::internal("the handler of this request failed; the server's log says where"))
-    })
+    let work = AssertUnwindSafe(respond(app.clone(), info.clone(), query, request, trace)).catch_unwind();
+    let outcome = match info.is_long_running() {
+        true => work.await,
+        false => {
+            let _counted = trace.in_flight(app);
+            match tokio::time::timeout(deadline, work).await {
+                Ok(outcome) => outcome,
+                Err(_) => return (Err(limits::timed_out(fairness::is_mutating(info.verb))), false),
+            }
+        }
+    };
+    match outcome {
+        Ok(outcome) => (outcome, false),
+        Err(_) => {
+            tracing::error!(path = info.path, "a handler panicked; only this request fails");
+            (Err(Status::internal("the handler of this request failed; the server's log says where")), true)
+        }
+    }
 }
 
 /// Who, whether, and then the handler.
-async fn respond(app: AppState, info: RequestInfo, query: Query, request: Request) -> Result<Response, Status> {
+async fn respond(app: AppState, info: RequestInfo, query: Query, request: Request, trace: &Trace) -> Result<Response, Status> {
     let public = !info.is_resource && ["GET", "HEAD"].contains(&request.method().as_str()) && plain::is_public(&info.path);
     let user = match authenticate(&app, &request) {
         Ok(Some(user)) => Arc::new(user),
         // Health stays readable with whatever a probe sends along.
         _ if public => Arc::new(anonymous()),
-        Ok(None) => return Err(Status::unauthorized()),
+        Ok(None) => {
+            trace.unrecognised(&app, &info, &request);
+            return Err(Status::unauthorized());
+        }
         Err(error) => {
             tracing::info!(path = info.path, %error, "refused credentials");
+            trace.unrecognised(&app, &info, &request);
             return Err(Status::unauthorized());
         }
     };
+    trace.recognised(&app, &user, &info, &request);
     let (user, requestor) = act_as(&app, &request, user)?;
-    if !public {
-        may(&app, &user, &info.attributes())?;
+    if requestor.is_some() {
+        trace.acts_as(&user);
     }
-    let call = Call { app, info, query, user, requestor, request };
-    if call.info.is_resource { verbs::resource(call).await } else { plain::serve(call).await }
+    let seat = trace.admit(&app, &user, &info, &query).await?;
+    if !public {
+        let asked = info.attributes();
+        let decision = app.authority.authorize(&app.registry.store().snapshot(), &user, &asked);
+        trace.decided(&decision);
+        refuse(&user, &asked, &decision)?;
+    }
+    let call = Call { app, info, query, user, request, record: trace.record() };
+    let response = if call.info.is_resource { verbs::resource(call).await } else { plain::serve(call).await };
+    response.map(|response| trace::seated(seat, response))
 }
 
 /// 403 unless `user` may.
 fn may(app: &App, user: &User, asked: &Attributes) -> Result<(), Status> {
-    match app.authority.authorize(&app.registry.store().snapshot(), user, asked) {
+    refuse(user, asked, &app.authority.authorize(&app.registry.store().snapshot(), user, asked))
+}
+
+fn refuse(user: &User, asked: &Attributes, decision: &Decision) -> Result<(), Status> {
+    match decision {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) => Err(authz::refusal(user, asked, &reason)),
+        Decision::Deny(reason) => Err(authz::refusal(user, asked, reason)),
     }
 }
 

@@ -1,48 +1,14 @@
 //! Paths that are no resources: health, version, discovery, OpenAPI, token keys, metrics.
 
-use std::collections::BTreeMap;
-
 use axum::response::Response;
 use http::Method;
-use parking_lot::RwLock;
 use serde_json::json;
 
 use super::negotiate::{clauses, negotiate_plain};
-use super::{Call, discovery, only, reply};
+use super::{Call, discovery, health, only, reply, secrets};
 use crate::api::Status;
-
-/// Named conditions that must hold before the server is ready.
-#[derive(Default)]
-pub struct Readiness(RwLock<BTreeMap<&'static str, bool>>);
-
-impl Readiness {
-    /// A server that is ready once each of `checks` was [`set`](Readiness::set).
-    pub fn new(checks: &[&'static str]) -> Readiness {
-        Readiness(RwLock::new(checks.iter().map(|check| (*check, false)).collect()))
-    }
-
-    /// Says whether `check` holds.
-    pub fn set(&self, check: &'static str, holds: bool) {
-        self.0.write().insert(check, holds);
-    }
-
-    /// Whether all hold.
-    pub fn ready(&self) -> bool {
-        self.0.read().values().all(|holds| *holds)
-    }
-
-    /// Each check in upstream's form (`server/healthz`), and whether all of them hold.
-    fn report(&self, endpoint: &str, with_checks: bool) -> (bool, String) {
-        let mut text = String::from("[+]ping ok\n");
-        let mut good = true;
-        for (check, holds) in self.0.read().iter().filter(|_| with_checks) {
-            good &= holds;
-            text += &if *holds { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: reason withheld\n") };
-        }
-        text += &format!("{endpoint} check {}\n", if good { "passed" } else { "failed" });
-        (good, text)
-    }
-}
+use crate::metrics::Text;
+pub use health::Readiness;
 
 /// What may be read without credentials.
 pub fn is_public(path: &str) -> bool {
@@ -53,14 +19,17 @@ pub fn is_public(path: &str) -> bool {
 /// Answers a plain path.
 pub(super) async fn serve(call: Call) -> Result<Response, Status> {
     let path = call.info.path.trim_end_matches('/').to_owned();
+    if path == secrets::PATH {
+        return secrets::serve(call).await;
+    }
     only(call.request.method(), &[Method::GET, Method::HEAD]).map_err(|refusal| match path.as_str() {
         "/api" | "/apis" | "/version" => refusal,
         _ => Status::no_such_path(),
     })?;
     match path.as_str() {
-        "/healthz" | "/livez" | "/readyz" => Ok(health(&call, &path[1..])),
         "/version" => Ok(version(&call)),
-        "/metrics" => Ok(reply::bytes(200, "text/plain; version=0.0.4; charset=utf-8", call.app.metrics.text())),
+        "/metrics" => Ok(metrics(call.app.metrics.text())),
+        "/metrics/slis" => Ok(metrics(call.app.readiness.slis(call.app.registry.store().is_healthy()))),
         "" => Ok(reply::json(200, &json!({"paths": discovery::paths(&call.app.discovery)}))),
         "/openid/v1/jwks" => Ok(reply::bytes(200, "application/jwk-set+json", call.app.authenticator.token_key().jwks().to_string())),
         "/.well-known/openid-configuration" => Ok(openid(&call)),
@@ -68,15 +37,43 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
             discovery::serve(&call, path)
         }
         path if path.starts_with("/openapi/") => openapi(&call, path),
-        _ => Err(Status::no_such_path()),
+        path => {
+            if let Some(text) = path.strip_prefix("/debug/api_priority_and_fairness/").and_then(|name| call.app.fairness.dump(name)) {
+                return Ok(reply::bytes(200, "text/plain; charset=utf-8", text));
+            }
+            let endpoint = ["healthz", "livez", "readyz"].into_iter().find_map(|name| Some((name, path[1..].strip_prefix(name)?)));
+            match endpoint {
+                Some((endpoint, "")) => health::serve(&call, endpoint, None),
+                Some((endpoint, rest)) if rest.starts_with('/') => health::serve(&call, endpoint, Some(&rest[1..])),
+                _ => Err(Status::no_such_path()),
+            }
+        }
     }
 }
 
-fn health(call: &Call, endpoint: &str) -> Response {
-    // Being alive must not depend on being ready, or a slow start is restarted for ever.
-    let (good, text) = call.app.readiness.report(endpoint, endpoint != "livez");
-    let body = if good && !call.query.flag("verbose") { "ok".into() } else { text };
-    reply::bytes(if good { 200 } else { 500 }, "text/plain; charset=utf-8", body)
+fn metrics(text: String) -> Response {
+    reply::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// `kubernetes_build_info`.
+pub(super) fn build_info(version: &str, out: &mut Text) {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let name = "kubernetes_build_info";
+    let platform = format!("linux/{}", go_arch());
+    out.metric(name, "gauge", "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.");
+    let labels = [
+        ("build_date", ""),
+        ("compiler", "rustc"),
+        ("git_commit", ""),
+        ("git_tree_state", "clean"),
+        ("git_version", version),
+        ("go_version", ""),
+        ("major", major),
+        ("minor", minor),
+        ("platform", platform.as_str()),
+    ];
+    out.sample(name, &labels, 1);
 }
 
 fn version(call: &Call) -> Response {
@@ -154,19 +151,5 @@ mod tests {
         ] {
             assert_eq!(is_public(path), want, "{path}");
         }
-    }
-
-    #[test]
-    fn readiness() {
-        let ready = Readiness::new(&["store", "bootstrap"]);
-        assert!(!ready.ready());
-        ready.set("store", true);
-        assert_eq!(
-            ready.report("readyz", true),
-            (false, "[+]ping ok\n[-]bootstrap failed: reason withheld\n[+]store ok\nreadyz check failed\n".into())
-        );
-        assert!(ready.report("livez", false).0);
-        ready.set("bootstrap", true);
-        assert!(ready.ready());
     }
 }

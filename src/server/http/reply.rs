@@ -127,9 +127,15 @@ where
     respond(200, content_type, Body::from_stream(chunks))
 }
 
+/// Says that an answer is a `Status`, and holds it: for the record of requests.
+#[derive(Clone)]
+pub struct StatusBody(pub Bytes);
+
 /// A refusal.
 pub fn status(refusal: &Status) -> Response {
-    let mut response = bytes(refusal.code, JSON, refusal.to_json());
+    let body = Bytes::from(refusal.to_json());
+    let mut response = bytes(refusal.code, JSON, body.clone());
+    response.extensions_mut().insert(StatusBody(body));
     if let Some(seconds) = refusal.details.as_ref().and_then(|d| d.retry_after_seconds) {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

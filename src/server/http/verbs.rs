@@ -135,6 +135,9 @@ fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Respo
 pub(super) fn written(call: &Call, kind: &KindDef, written: &Written) -> Result<Response, Status> {
     let mut response = object(call, kind, if written.created { 201 } else { 200 }, &written.entry)?;
     reply::warn(&mut response, &written.warnings);
+    if let Some(record) = &call.record {
+        written.annotations.iter().for_each(|(key, value)| record.annotate(key, value));
+    }
     Ok(response)
 }
 

@@ -1,10 +1,10 @@
-//! flowcontrol.apiserver.k8s.io: kept and shown; this server has no priority and fairness that would act on them.
+//! flowcontrol.apiserver.k8s.io: what `server/http/fairness` compiles, and the controller `fairness` keeps.
 
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 
-use super::support::path::{Errors, Path};
+use super::flowcontrol_rules;
+use super::support::path::Errors;
 use super::support::{print, rules};
-use crate::api::FieldError;
 use crate::server::registry::strategy::{Cell, Subresource};
 
 kind!(FlowSchema: CLUSTER { singular: "flowschema", subresources: &[Subresource::Status] }
@@ -13,17 +13,7 @@ kind!(FlowSchema: CLUSTER { singular: "flowschema", subresources: &[Subresource:
         self.spec.matching_precedence.get_or_insert(1000);
     }
     fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        let (path, spec) = (Path::new("spec"), &self.spec);
-        rules::required(&mut errors, &path.at("priorityLevelConfiguration.name"), &spec.priority_level_configuration.name);
-        if let Some(value) = spec.matching_precedence.filter(|value| !(1..=10000).contains(value)) {
-            let why = if value < 1 { "must be a positive value" } else { "must not be greater than 10000" };
-            errors.push(FieldError::invalid(path.at("matchingPrecedence"), value, why));
-        }
-        if let Some(method) = &spec.distinguisher_method {
-            rules::one_of(&mut errors, &path.at("distinguisherMethod"), &method.type_, &["ByNamespace", "ByUser"]);
-        }
-        errors
+        flowcontrol_rules::schema(self)
     }
     columns!(FlowSchema;
         "PriorityLevel" string: "Where its requests go." => |one, _| print::text(&one.spec.priority_level_configuration.name),
@@ -59,19 +49,7 @@ kind!(PriorityLevelConfiguration: CLUSTER { singular: "prioritylevelconfiguratio
         }
     }
     fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        let (path, spec) = (Path::new("spec"), &self.spec);
-        match spec.type_.as_str() {
-            "Exempt" if spec.limited.is_some() => {
-                errors.push(FieldError::forbidden(path.at("limited"), "must be nil if the type is not Limited"));
-            }
-            "Limited" if spec.limited.is_none() => {
-                errors.push(FieldError::required(path.at("limited"), "must not be empty when type is Limited"));
-            }
-            "Exempt" | "Limited" => {}
-            other => rules::one_of(&mut errors, &path.at("type"), other, &["Exempt", "Limited"]),
-        }
-        errors
+        flowcontrol_rules::level(self)
     }
     columns!(PriorityLevelConfiguration;
         "Type" string: "Whether requests are limited." => |one, _| print::text(&one.spec.type_),

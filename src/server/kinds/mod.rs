@@ -21,6 +21,7 @@ mod endpoints;
 mod event;
 mod extension;
 mod flowcontrol;
+mod flowcontrol_rules;
 mod ingress;
 mod job;
 mod limits;

@@ -20,6 +20,7 @@ mod placement;
 mod queue;
 mod recorder;
 mod runner;
+mod stats;
 
 #[cfg(test)]
 pub(in crate::server) mod testing;
@@ -28,6 +29,7 @@ mod view;
 pub use op::OpFailure;
 pub use placement::{node_selected, term_matches, tolerates};
 pub use runner::run;
+pub use stats::Stats;
 pub use view::View;
 
 /// Which keys an event wakes: `map` turns a changed object of `scope` into keys of the controller.

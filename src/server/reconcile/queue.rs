@@ -5,8 +5,10 @@
 //! rate limiter), with one deadline per key instead of a waiting heap of duplicates.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::stats::QueueStats;
 use crate::api::Key;
 
 /// Back-off after the first failure, doubled for each further one.
@@ -33,6 +35,8 @@ struct State {
     dirty: bool,
     failures: u32,
     due: Option<Instant>,
+    /// When it became ready, for the numbers only.
+    since: Option<Instant>,
 }
 
 /// Keys of one controller.
@@ -42,6 +46,7 @@ pub(super) struct Queue {
     states: HashMap<Key, State>,
     timers: BTreeSet<(Instant, Key)>,
     running: usize,
+    stats: Arc<QueueStats>,
 }
 
 /// The wait before the retry after the `failures`th failure in a row (from 1).
@@ -50,6 +55,11 @@ fn backoff(failures: u32) -> Duration {
 }
 
 impl Queue {
+    /// An empty queue, counted in `stats`.
+    pub(super) fn new(stats: Arc<QueueStats>) -> Queue {
+        Queue { stats, ..Queue::default() }
+    }
+
     /// Wakes a key.
     pub(super) fn add(&mut self, key: Key) {
         let state = self.states.entry(key.clone()).or_default();
@@ -57,6 +67,9 @@ impl Queue {
             state.dirty = true;
         } else if !state.ready {
             state.ready = true;
+            state.since = Some(Instant::now());
+            self.stats.adds.inc();
+            self.stats.depth.add(1);
             self.ready.push_back(key);
         }
     }
@@ -66,6 +79,10 @@ impl Queue {
         let key = self.ready.pop_front()?;
         let state = self.states.get_mut(&key).expect("a ready key has a state");
         (state.ready, state.running, state.dirty) = (false, true, false);
+        self.stats.depth.add(-1);
+        if let Some(since) = state.since.take() {
+            self.stats.waited.observe(since.elapsed().as_secs_f64());
+        }
         if let Some(due) = state.due.take() {
             self.timers.remove(&(due, key.clone()));
         }
@@ -87,6 +104,7 @@ impl Queue {
             Done::Conflict => woken = true,
             Done::Failed => {
                 state.failures = state.failures.saturating_add(1);
+                self.stats.retries.inc();
                 state.due = Some(now + backoff(state.failures));
             }
         }

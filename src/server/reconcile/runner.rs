@@ -18,16 +18,19 @@ use tokio_util::sync::CancellationToken;
 use super::op::{self, Refused};
 use super::queue::{Done, Queue};
 use super::recorder::{Recorder, Report};
+use super::stats::{QueueStats, Stats};
 use super::{Controller, Op, OpFailure, Trigger, View};
 use crate::api::{Key, Rev, Scope};
 use crate::server::registry::{Registry, WriteOptions};
 use crate::server::store::{Delivery, Event, Expired, Snapshot, Watch};
 
-/// Runs `controllers` over the registry until `stop` is cancelled, then waits for the runs that have begun.
-pub async fn run(registry: Registry, controllers: Vec<Box<dyn Controller>>, stop: CancellationToken) {
+/// Runs `controllers` over the registry until `stop` is cancelled, then waits for the runs that have begun. What it does is counted in
+/// `stats`.
+pub async fn run(registry: Registry, controllers: Vec<Box<dyn Controller>>, stats: Arc<Stats>, stop: CancellationToken) {
     let (recorder, writing) = Recorder::start(registry.clone());
     let options = controllers.iter().map(|controller| op::options(controller.user())).collect();
-    Runner::new(Live { registry, recorder, options }, controllers).run(stop).await;
+    let counted = stats.clone();
+    Runner::new(Live { registry, recorder, options, stats: counted }, controllers, &stats).run(stop).await;
     // The runner is gone and with it the last recorder: what is left of the backlog is written, then the task ends.
     if let Err(error) = writing.await {
         tracing::error!(%error, "the event recorder panicked");
@@ -62,6 +65,7 @@ struct Live {
     registry: Registry,
     recorder: Recorder,
     options: Vec<WriteOptions>,
+    stats: Arc<Stats>,
 }
 
 impl World for Live {
@@ -76,13 +80,18 @@ impl World for Live {
     }
 
     async fn perform(&self, index: usize, name: &'static str, op: Op) -> Result<(), Refused> {
-        match op {
+        let attempt = self.stats.attempt(&op);
+        let outcome = match op {
             Op::Event { regarding, kind, reason, message } => {
                 self.recorder.record(Report { regarding, kind, reason, message, component: name });
                 Ok(())
             }
             op => op::perform(&self.registry, op, &self.options[index]).await,
+        };
+        if let Some(counter) = attempt {
+            self.stats.attempted(counter, &outcome);
         }
+        outcome
     }
 }
 
@@ -94,6 +103,7 @@ struct Slot {
     controller: Arc<dyn Controller>,
     triggers: Vec<(Scope, Map)>,
     queue: Queue,
+    stats: Arc<QueueStats>,
     failures: HashMap<Key, OpFailure>,
 }
 
@@ -130,10 +140,11 @@ pub(super) struct Runner<W> {
 }
 
 impl<W: World> Runner<W> {
-    pub(super) fn new(world: W, controllers: Vec<Box<dyn Controller>>) -> Runner<W> {
+    pub(super) fn new(world: W, controllers: Vec<Box<dyn Controller>>, stats: &Stats) -> Runner<W> {
         let slot = |controller: Box<dyn Controller>| {
             let triggers = controller.triggers().into_iter().map(|Trigger { scope, map }| (scope(), map)).collect();
-            Slot { controller: controller.into(), triggers, queue: Queue::default(), failures: HashMap::new() }
+            let stats = stats.queue(controller.name());
+            Slot { controller: controller.into(), triggers, queue: Queue::new(stats.clone()), stats, failures: HashMap::new() }
         };
         Runner { world: Arc::new(world), slots: controllers.into_iter().map(slot).collect(), running: JoinSet::new() }
     }
@@ -202,7 +213,13 @@ impl<W: World> Runner<W> {
             while slot.queue.running() < slot.controller.workers() {
                 let Some(key) = slot.queue.pop() else { break };
                 let failure = slot.failures.get(&key).cloned();
-                self.running.spawn(run_key(self.world.clone(), slot.controller.clone(), index, key, failure));
+                let (run, stats) = (run_key(self.world.clone(), slot.controller.clone(), index, key, failure), slot.stats.clone());
+                self.running.spawn(async move {
+                    let started = Instant::now();
+                    let ended = run.await;
+                    stats.worked.observe(started.elapsed().as_secs_f64());
+                    ended
+                });
             }
         }
     }
@@ -354,7 +371,7 @@ mod tests {
         let world = Flaky { objects: objects.clone(), refusals, wrote };
         let stop = CancellationToken::new();
         let controller = Copier { panicked: Mutex::new(false) };
-        let task = tokio::spawn(Runner::new(world, vec![Box::new(controller)]).run(stop.clone()));
+        let task = tokio::spawn(Runner::new(world, vec![Box::new(controller)], &Stats::default()).run(stop.clone()));
         let mut names = Vec::new();
         for late in ["", "late", "after-expiry"] {
             if late == "after-expiry" {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::Resource;
-use k8s_openapi::api::{apps, batch, certificates, coordination, core, discovery, policy, rbac};
+use k8s_openapi::api::{apps, batch, certificates, coordination, core, discovery, flowcontrol, policy, rbac};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -75,6 +75,8 @@ static PARSERS: &[(&str, &str, Parse)] = kinds![
     policy::v1::PodDisruptionBudget,
     rbac::v1::ClusterRole,
     certificates::v1::CertificateSigningRequest,
+    flowcontrol::v1::FlowSchema,
+    flowcontrol::v1::PriorityLevelConfiguration,
 ];
 
 impl World {

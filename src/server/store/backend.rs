@@ -57,6 +57,16 @@ pub enum BackendError {
         /// Bytes wanted.
         need: u64,
     },
+    /// A record is sealed with what nobody here can open. Nothing was changed.
+    #[error("{path} at revision {rev} can't be opened: {source}")]
+    Locked {
+        /// Its key.
+        path: PathBuf,
+        /// Its revision.
+        rev: Rev,
+        /// Why.
+        source: super::CodecError,
+    },
     /// The database holds what can't be right, and no backup can replace it.
     #[error("the database {path} is damaged: {why}; restore a backup into an empty data directory, or move it away to start anew")]
     Damaged {
@@ -76,6 +86,9 @@ pub struct Held {
     pub floor: Rev,
 }
 
+/// What becomes of one stored record: its new bytes, or `None` to leave it as it is.
+pub type Rewrite<'a> = &'a mut dyn FnMut(&Record) -> Result<Option<Bytes>, BackendError>;
+
 /// A disk, or a double of one.
 pub trait Backend: Send {
     /// Appends records durably: when this returns `Ok`, they survive a power cut. On an error, none of them does once
@@ -88,4 +101,13 @@ pub trait Backend: Send {
 
     /// After a failed append: makes the backend usable again, with nothing after `head` in it.
     fn recover(&mut self, head: Rev) -> Result<(), BackendError>;
+
+    /// Offers every record that is kept to `change`, and replaces those it changes; durable when this returns. Nothing is replaced
+    /// after the first error, but what was before it stays replaced. Returns how many were replaced.
+    fn rewrite(&mut self, change: Rewrite<'_>) -> Result<usize, BackendError>;
+
+    /// Seals again what is sealed in an old way. A backend without a codec has nothing to do.
+    fn reseal(&mut self) -> Result<usize, BackendError> {
+        Ok(0)
+    }
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use sled::IVec;
 use tracing::{error, info, warn};
 
-use super::backend::{Backend, BackendError, Held, Record};
+use super::backend::{Backend, BackendError, Held, Record, Rewrite};
 use super::backup;
 use crate::api::{Key, Rev};
 
@@ -49,6 +49,14 @@ impl Disk {
         }
     }
 
+    fn room_for(&self, records: &[Record]) -> Result<(), BackendError> {
+        let bytes: usize = records.iter().map(|record| record.json.len()).sum();
+        // sled rewrites segments while it writes: leave it several times the room.
+        let need = RESERVE + 4 * bytes as u64;
+        let free = free_bytes(&self.dir)?;
+        if free < need { Err(BackendError::Full { path: self.dir.clone(), free, need }) } else { Ok(()) }
+    }
+
     fn write(&mut self, batch: sled::Batch) -> Result<(), BackendError> {
         let path = &self.dir;
         let failed = |doing| move |source| BackendError::Database { doing, path: path.clone(), source };
@@ -64,13 +72,7 @@ impl Disk {
 
 impl Backend for Disk {
     fn append(&mut self, records: &[Record]) -> Result<(), BackendError> {
-        let bytes: usize = records.iter().map(|record| record.json.len()).sum();
-        // sled rewrites segments while it writes: leave it several times the room.
-        let need = RESERVE + 4 * bytes as u64;
-        let free = free_bytes(&self.dir)?;
-        if free < need {
-            return Err(BackendError::Full { path: self.dir.clone(), free, need });
-        }
+        self.room_for(records)?;
         let mut batch = sled::Batch::default();
         for record in records {
             for (key, value) in encode(record) {
@@ -103,6 +105,54 @@ impl Backend for Disk {
         info!("the store writes again, from revision {head}");
         Ok(())
     }
+
+    fn rewrite(&mut self, change: Rewrite<'_>) -> Result<usize, BackendError> {
+        let mut done = 0;
+        let mut from = Rev(1);
+        loop {
+            let Some(Open { db, .. }) = &self.open else { return self.write(sled::Batch::default()).map(|()| done) };
+            let (records, next) =
+                page(db, from).map_err(|source| BackendError::Database { doing: "reading", path: self.dir.clone(), source })?;
+            let mut changed = Vec::new();
+            let mut batch = sled::Batch::default();
+            for record in records {
+                let Some(json) = change(&record)? else { continue };
+                // The new form may need fewer chunks: the old ones go first.
+                for key in db.scan_prefix(record.rev.0.to_be_bytes()).keys() {
+                    batch.remove(key.map_err(|source| BackendError::Database { doing: "reading", path: self.dir.clone(), source })?);
+                }
+                changed.push(Record { json, ..record });
+            }
+            changed.iter().flat_map(encode).for_each(|(key, value)| batch.insert(&key[..], value));
+            if !changed.is_empty() {
+                self.room_for(&changed)?;
+                self.write(batch)?;
+            }
+            done += changed.len();
+            let Some(next) = next else { return Ok(done) };
+            from = next;
+        }
+    }
+}
+
+/// Some records from `from` on, and where the next ones begin. What does not decode is left out: [`read`] deals with it.
+fn page(db: &sled::Db, from: Rev) -> Result<(Vec<Record>, Option<Rev>), sled::Error> {
+    const PAGE_BYTES: usize = 4 << 20;
+    let (mut records, mut pending, mut bytes) = (Vec::new(), None::<(Rev, Vec<u8>)>, 0);
+    for chunk in db.range(chunk_key(from, 0)..) {
+        let (key, value) = chunk?;
+        let rev = rev_of(&key);
+        if pending.as_ref().is_some_and(|(open, _)| *open != rev) {
+            records.extend(pending.take().and_then(|(rev, bytes)| decode(rev, bytes)));
+            if bytes >= PAGE_BYTES {
+                return Ok((records, Some(rev)));
+            }
+        }
+        bytes += value.len();
+        pending.get_or_insert((rev, Vec::new())).1.extend_from_slice(&value);
+    }
+    records.extend(pending.and_then(|(rev, bytes)| decode(rev, bytes)));
+    Ok((records, None))
 }
 
 fn open_sled(dir: &Path) -> Result<Open, BackendError> {

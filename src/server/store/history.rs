@@ -25,16 +25,37 @@ pub struct Event {
     pub deleted: bool,
 }
 
-/// Per resource (`GROUP/RESOURCE/`): how far it was written and forgotten, and its bell.
+/// How much there is of a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Live objects.
+    pub objects: u64,
+    /// Bytes of their JSON.
+    pub bytes: u64,
+}
+
+/// Per resource (`GROUP/RESOURCE/`): how far it was written and forgotten, how much there is of it, and its bell.
 struct Resource {
     last: Rev,
     forgotten: Rev,
+    size: Size,
     bell: watch::Sender<()>,
 }
 
 impl Resource {
     fn new(floor: Rev) -> Resource {
-        Resource { last: floor, forgotten: floor, bell: watch::Sender::new(()) }
+        Resource { last: floor, forgotten: floor, size: Size::default(), bell: watch::Sender::new(()) }
+    }
+
+    fn count(&mut self, event: &Event) {
+        if let Some(prev) = &event.prev {
+            self.size.objects -= 1;
+            self.size.bytes -= prev.json.len() as u64;
+        }
+        if !event.deleted {
+            self.size.objects += 1;
+            self.size.bytes += event.entry.json.len() as u64;
+        }
     }
 }
 
@@ -100,6 +121,27 @@ impl History {
         History { limits, inner: RwLock::new(inner) }
     }
 
+    /// Counts the objects that are older than every event: once, before the first [`History::push`].
+    pub(super) fn count(&self, entries: impl Iterator<Item = (Arc<Entry>, bool)>) {
+        let inner = &mut *self.inner.write();
+        let floor = inner.floor;
+        for (entry, gone) in entries {
+            let name = resource_of(entry.key.as_str()).expect("a key has a resource").to_owned();
+            let resource = inner.resources.entry(name).or_insert_with(|| Resource::new(floor));
+            resource.count(&Event { rev: entry.rev, prev: gone.then(|| entry.clone()), deleted: gone, entry });
+        }
+    }
+
+    /// How much there is of the resource of `scope`.
+    pub(super) fn size(&self, scope: &Scope) -> Size {
+        self.inner.read().resource(scope).map_or(Size::default(), |resource| resource.size)
+    }
+
+    /// How much there is of each resource, `GROUP/RESOURCE/`.
+    pub(super) fn sizes(&self) -> Vec<(String, Size)> {
+        self.inner.read().resources.iter().map(|(name, resource)| (name.clone(), resource.size)).collect()
+    }
+
     /// Adds events and runs `publish` before anyone can see them; returns the events that fell out, oldest first.
     pub(super) fn push(&self, events: Vec<Arc<Event>>, publish: impl FnOnce()) -> Vec<Arc<Event>> {
         let inner = &mut *self.inner.write();
@@ -109,7 +151,9 @@ impl History {
             inner.bytes += event.entry.json.len();
             let name = resource_of(event.entry.key.as_str()).expect("a key has a resource").to_owned();
             let floor = inner.floor;
-            inner.resources.entry(name).or_insert_with(|| Resource::new(floor)).last = event.rev;
+            let resource = inner.resources.entry(name).or_insert_with(|| Resource::new(floor));
+            resource.last = event.rev;
+            resource.count(&event);
             inner.all.last = event.rev;
             rung.push(event.entry.key.clone());
             inner.events.push_back(event);

@@ -17,28 +17,34 @@
 
 pub mod backend;
 pub mod backup;
+mod codec;
 pub mod disk;
 mod entry;
 mod history;
 mod snapshot;
+mod stats;
 mod watch;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use crate::api::{Key, Rev, Scope};
+use crate::metrics::Text;
 
-pub use backend::{Backend, BackendError, Held, Record};
+pub use backend::{Backend, BackendError, Held, Record, Rewrite};
+pub use codec::{Codec, CodecError, Plain};
 pub use entry::{DecodeError, Draft, Entry};
-pub use history::Event;
+pub use history::{Event, Size};
 pub use snapshot::Snapshot;
 pub use watch::{Delivery, Watch};
 
 use history::History;
+use stats::Stats;
 use writer::{Request, Writer};
 
 /// What must be true for a commit to happen.
@@ -102,6 +108,9 @@ impl Default for Limits {
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
     history: History,
+    /// Whether the last write failed.
+    broken: AtomicBool,
+    stats: Stats,
 }
 
 /// The store. Cheap to clone; the writer ends when the last handle is dropped or [`Store::close`] is called.
@@ -109,13 +118,22 @@ struct Shared {
 pub struct Store {
     shared: Arc<Shared>,
     requests: tokio::sync::mpsc::Sender<Request>,
+    codec: Arc<dyn Codec>,
 }
 
 impl Store {
     /// Opens (or makes) the sled database in `dir` and reads it. What was half written is cut off, and said in the log.
     pub fn open(dir: &Path, limits: Limits) -> Result<Store, BackendError> {
+        Store::open_sealed(dir, limits, Arc::new(Plain)).map(|(store, _)| store)
+    }
+
+    /// The same, with all that is kept sealed by `codec`. Returns the number of records that are sealed in an old way, too.
+    pub fn open_sealed(dir: &Path, limits: Limits, codec: Arc<dyn Codec>) -> Result<(Store, usize), BackendError> {
         let (disk, held) = disk::Disk::open(dir)?;
-        Store::with_backend(Box::new(disk), held, limits)
+        let (backend, held, stale) = codec::Sealed::new(Box::new(disk), held, codec.clone())?;
+        let mut store = Store::with_backend(Box::new(backend), held, limits)?;
+        store.codec = codec;
+        Ok((store, stale))
     }
 
     /// A store over any backend and what it holds.
@@ -126,7 +144,39 @@ impl Store {
             path: "the writer thread".into(),
             source,
         })?;
-        Ok(Store { shared, requests })
+        Ok(Store { shared, requests, codec: Arc::new(Plain) })
+    }
+
+    /// Whether the last write went well.
+    pub fn is_healthy(&self) -> bool {
+        !self.shared.broken.load(Ordering::Relaxed)
+    }
+
+    /// What is counted, in Prometheus' text form.
+    pub fn write_metrics(&self, out: &mut Text) {
+        self.shared.stats.write(self, out);
+    }
+
+    /// How much there is of the resource that `scope` lies in.
+    pub fn size(&self, scope: &Scope) -> Size {
+        self.shared.history.size(scope)
+    }
+
+    /// How much there is of each resource that was ever written, by `GROUP/RESOURCE/`.
+    pub fn sizes(&self) -> Vec<(String, Size)> {
+        self.shared.history.sizes()
+    }
+
+    /// How what is kept is sealed (for backups).
+    pub fn codec(&self) -> &dyn Codec {
+        &*self.codec
+    }
+
+    /// Seals again every record that is sealed in an old way, whether live or history. Returns how many, once that is durable.
+    pub async fn reseal(&self) -> Result<usize, StoreError> {
+        let (done, answered) = oneshot::channel();
+        self.requests.send(Request::Reseal { done }).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The newest state.

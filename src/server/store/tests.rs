@@ -170,7 +170,7 @@ async fn a_damaged_head_is_replaced_by_the_newest_whole_backup() {
         put(&store, name, "1", Expect::Absent).await.expect("written");
     }
     remove(&store, "c").await.expect("removed");
-    let backup = backup::write(dir.path(), &store.snapshot()).expect("written");
+    let backup = backup::write(dir.path(), &store.snapshot(), store.codec(), backup::KEEP).expect("written");
     store.close().await;
     // Revision 1 lies before the floor: no event can replace it.
     disk::Disk::spoil(dir.path(), Rev(1), false);
@@ -199,6 +199,9 @@ impl Backend for Failing {
     }
     fn forget(&mut self, _: &[Rev], _: Rev) -> Result<(), BackendError> {
         Ok(())
+    }
+    fn rewrite(&mut self, _: Rewrite<'_>) -> Result<usize, BackendError> {
+        Ok(0)
     }
     fn recover(&mut self, head: Rev) -> Result<(), BackendError> {
         self.0.lock().1.retain(|rev| *rev <= head);

@@ -1,12 +1,15 @@
 //! The single writer: batches concurrent commits so that one flush serves them all.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::history::History;
+use super::stats::Stats;
 use super::{Backend, BackendError, Change, Entry, Event, Expect, Held, Limits, Record, Shared, Snapshot, StoreError};
 use crate::api::{Key, Rev};
 
@@ -23,6 +26,8 @@ type Answer = oneshot::Sender<Result<Arc<Entry>, StoreError>>;
 pub(super) enum Request {
     /// One conditional write.
     Commit { key: Key, expect: Expect, change: Change, answer: Answer },
+    /// Seal again what is sealed in an old way.
+    Reseal { done: oneshot::Sender<Result<usize, StoreError>> },
     /// Finish and end.
     Close { done: oneshot::Sender<()> },
 }
@@ -54,7 +59,7 @@ impl Writer {
     ) -> Result<(Writer, Arc<Shared>, mpsc::Sender<Request>), BackendError> {
         let (snapshot, history, fallen) = replay(held, limits)?;
         tidy(&mut *backend, &fallen);
-        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), history });
+        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), history, broken: false.into(), stats: Stats::default() });
         let (sender, requests) = mpsc::channel(QUEUE);
         Ok((Writer { backend, shared: shared.clone(), requests, broken: false }, shared, sender))
     }
@@ -79,11 +84,17 @@ impl Writer {
         let mut state = Snapshot::clone(&self.shared.snapshot.load());
         let mut batch = Batch::default();
         let mut closing = None;
+        let mut reseals = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next.take() {
             match request {
                 Request::Close { done } => closing = Some(done),
-                Request::Commit { key, expect, change, answer } => accept(&mut state, &mut batch, key, expect, change, answer),
+                // A new codec seals what is appended from now on, so the order within a batch does not matter.
+                Request::Reseal { done } => reseals.push(done),
+                Request::Commit { key, expect, change, answer } => {
+                    let lost = !accept(&mut state, &mut batch, key, expect, change, answer);
+                    self.shared.stats.conflicts.add(lost.into());
+                }
             }
             if closing.is_none() && batch.records.len() < BATCH && batch.bytes < BATCH_BYTES {
                 next = self.requests.try_recv().ok();
@@ -92,11 +103,22 @@ impl Writer {
         if !batch.records.is_empty() {
             self.write(state, batch);
         }
+        for done in reseals {
+            // The asker may be gone; what was asked for is done all the same.
+            done.send(self.reseal()).ok();
+        }
         closing
     }
 
     fn write(&mut self, state: Snapshot, batch: Batch) {
-        if let Err(failure) = self.append(&batch.records) {
+        let started = Instant::now();
+        let outcome = self.append(&batch.records);
+        let stats = &self.shared.stats;
+        stats.seconds.observe(started.elapsed().as_secs_f64());
+        stats.commits.observe(batch.records.len() as f64);
+        self.shared.broken.store(outcome.is_err(), Ordering::Relaxed);
+        if let Err(failure) = outcome {
+            stats.failed.add(batch.records.len() as u64);
             error!("{failure}; {} writes refused", batch.records.len());
             for (answer, _) in batch.answers {
                 answer.send(Err(StoreError::Backend(failure.to_string()))).ok();
@@ -112,6 +134,15 @@ impl Writer {
         tidy(&mut *self.backend, &fallen);
     }
 
+    fn reseal(&mut self) -> Result<usize, StoreError> {
+        let outcome = self.append(&[]).and_then(|()| self.backend.reseal());
+        self.broken |= matches!(&outcome, Err(BackendError::Database { .. } | BackendError::Io { .. }));
+        outcome.map_err(|failure| {
+            error!("{failure}; sealing anew is not finished");
+            StoreError::Backend(failure.to_string())
+        })
+    }
+
     fn append(&mut self, records: &[Record]) -> Result<(), BackendError> {
         if self.broken {
             self.backend.recover(self.shared.snapshot.load().rev())?;
@@ -119,13 +150,14 @@ impl Writer {
         }
         let result = self.backend.append(records);
         // A full disk is noticed before anything is touched; all else leaves doubt.
-        self.broken = matches!(&result, Err(failure) if !matches!(failure, BackendError::Full { .. }));
+        let untouched = |failure: &BackendError| matches!(failure, BackendError::Full { .. } | BackendError::Locked { .. });
+        self.broken = matches!(&result, Err(failure) if !untouched(failure));
         result
     }
 }
 
-/// Checks one commit against the state that the batch would leave, and adds it.
-fn accept(state: &mut Snapshot, batch: &mut Batch, key: Key, expect: Expect, change: Change, answer: Answer) {
+/// Checks one commit against the state that the batch would leave, and adds it. Says whether it held.
+fn accept(state: &mut Snapshot, batch: &mut Batch, key: Key, expect: Expect, change: Change, answer: Answer) -> bool {
     let found = state.get(&key);
     let holds = match (expect, found) {
         (Expect::Absent, None) => true,
@@ -134,7 +166,7 @@ fn accept(state: &mut Snapshot, batch: &mut Batch, key: Key, expect: Expect, cha
     };
     if !holds {
         answer.send(Err(StoreError::Conflict(found.cloned()))).ok();
-        return;
+        return false;
     }
     let rev = Rev(state.rev().0 + 1);
     let (draft, deleted) = match change {
@@ -147,6 +179,7 @@ fn accept(state: &mut Snapshot, batch: &mut Batch, key: Key, expect: Expect, cha
     batch.records.push(Record { rev, key, prev: prev.as_ref().map(|entry| entry.rev), deleted, json: entry.json.clone() });
     batch.events.push(Arc::new(Event { rev, entry: entry.clone(), prev, deleted }));
     batch.answers.push((answer, entry));
+    true
 }
 
 /// Lets the backend forget what only events that left the history needed.
@@ -167,6 +200,7 @@ fn tidy(backend: &mut dyn Backend, fallen: &[Arc<Event>]) {
 fn replay(held: Held, limits: Limits) -> Result<(Snapshot, History, Vec<Arc<Event>>), BackendError> {
     // The floor may be newer than every live object: what followed them was removed.
     let mut state = Snapshot::empty(held.floor);
+    let history = History::new(limits, held.floor);
     let mut events = Vec::new();
     for Record { rev, key, deleted, json, .. } in held.records {
         let entry = Entry::decode(key.clone(), rev, json)
@@ -175,9 +209,11 @@ fn replay(held: Held, limits: Limits) -> Result<(Snapshot, History, Vec<Arc<Even
         let prev = state.apply(&entry, deleted);
         if rev > held.floor {
             events.push(Arc::new(Event { rev, entry, prev, deleted }));
+        } else {
+            let replaced = prev.map(|prev| (prev, true));
+            history.count((!deleted).then_some((entry, false)).into_iter().chain(replaced));
         }
     }
-    let history = History::new(limits, held.floor);
     let fallen = history.push(events, || ());
     Ok((state, history, fallen))
 }
