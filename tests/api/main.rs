@@ -5,7 +5,9 @@ mod auth;
 mod kinds;
 mod outbound;
 mod peer;
+mod protobuf;
 mod record;
+mod samples;
 mod support;
 
 use orch::server::kinds::KINDS;
@@ -78,8 +80,6 @@ async fn what_is_refused() {
     let api = server().await;
     let large = format!("data: {{k: {}}}", "x".repeat(4 << 20));
     assert_eq!(api.ask("admin", "POST", CONFIGMAPS, &[], &large).await.code, 413);
-    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    assert_eq!(api.ask("admin", "POST", CONFIGMAPS, &protobuf, "k8s").await.code, 415);
     assert_eq!(api.ask("admin", "GET", CONFIGMAPS, &[("accept", "image/png")], "").await.code, 406);
     api.no(404, "GET", "/apis/example.org/v1/things", "").await;
     api.no(405, "POST", "/api/v1/configmaps", "metadata: {name: a}").await;

@@ -97,6 +97,11 @@ pub async fn server_with(settings: Settings) -> Server {
 impl Server {
     /// Sends a request as `user` (empty: without a certificate) with `headers`; the body is YAML unless a header says otherwise.
     pub async fn send(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> axum::response::Response {
+        self.send_bytes(user, method, uri, headers, body.as_bytes()).await
+    }
+
+    /// The same, with a body of any bytes.
+    pub async fn send_bytes(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> axum::response::Response {
         let mut request = Request::builder().method(method).uri(uri);
         if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/yaml");

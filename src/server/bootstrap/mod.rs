@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::ServerError;
 use super::auth::Lookup;
 use super::auth::authz::MASTERS;
-use super::registry::{Body, DeleteOptions, FieldValidation, Part, Registry, User, WriteOptions};
+use super::registry::{Body, DeleteOptions, FieldValidation, Format, Part, Registry, User, WriteOptions};
 use crate::api::{Kind, Status};
 use crate::config::ServerConfig;
 use roles::{Reconciled, Repair};
@@ -99,7 +99,7 @@ async fn ensure(registry: &Registry, document: &Value) -> Result<(), ServerError
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let def = registry.builtin().iter().find(|def| def.group() == group && def.version() == version && def.kind() == kind);
     let def = def.ok_or_else(|| failed(Status::no_such_path()))?;
-    let body = |value: &Value| Body { bytes: value.to_string().into(), yaml: false };
+    let body = |value: &Value| Body { bytes: value.to_string().into(), format: Format::Json };
     match registry.get(def, &namespace, &name).await {
         Err(status) if status.code == 404 => match registry.create(def, &namespace, body(document), &OPTIONS).await {
             Err(status) if status.reason == "AlreadyExists" => Ok(()),

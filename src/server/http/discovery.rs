@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Encoding, clauses, negotiate_plain};
 use super::{Call, reply};
-use crate::api::Status;
+use crate::api::{Status, protobuf};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{KindDef, KindRef};
 
@@ -280,18 +280,19 @@ pub fn paths(discovery: &Discovery) -> Vec<String> {
     paths
 }
 
-/// The version of the aggregated API that is accepted before any plain JSON.
-fn wants_aggregated(accept: &str) -> Option<&'static str> {
+/// The version of the aggregated API that is accepted before any plain form, and its encoding.
+fn wants_aggregated(accept: &str) -> Option<(&'static str, Encoding)> {
     for clause in clauses(accept) {
-        match (clause.media.as_str(), clause.param("as")) {
-            ("application/json", Some("APIGroupDiscoveryList")) if clause.param("g") == Some("apidiscovery.k8s.io") => {
-                match clause.param("v") {
-                    Some("v2") => return Some("v2"),
-                    Some("v2beta1") => return Some("v2beta1"),
-                    _ => {}
-                }
-            }
-            ("application/json" | "application/yaml" | "application/*" | "*/*", None) => return None,
+        let encoding = match clause.media.as_str() {
+            "application/json" => Encoding::Json,
+            protobuf::MEDIA_TYPE => Encoding::Protobuf,
+            "application/yaml" | "application/*" | "*/*" if clause.param("as").is_none() => return None,
+            _ => continue,
+        };
+        match (clause.param("as"), clause.param("g"), clause.param("v")) {
+            (None, ..) => return None,
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => return Some(("v2", encoding)),
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => return Some(("v2beta1", encoding)),
             _ => {}
         }
     }
@@ -305,9 +306,10 @@ pub(super) fn serve(call: &Call, path: &str) -> Result<Response, Status> {
     let version = if path == "/api" || path == "/apis" { wants_aggregated(&accept) } else { None };
     let root = if path == "/api" { "/api" } else { "/apis" };
     let (document, content_type) = match version {
-        Some(version) => {
+        Some((version, encoding)) => {
             let document = discovery.aggregated.get(&(root, version)).ok_or_else(Status::no_such_path)?;
-            (document.clone(), format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"))
+            let media = if encoding == Encoding::Protobuf { protobuf::MEDIA_TYPE } else { reply::JSON };
+            (document.clone(), format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"))
         }
         None if path == "/api" => (Document::new(&versions(&call.app.cluster.server_address)), reply::JSON.into()),
         None => (discovery.legacy.get(path).ok_or_else(Status::no_such_path)?.clone(), reply::JSON.into()),
@@ -315,6 +317,10 @@ pub(super) fn serve(call: &Call, path: &str) -> Result<Response, Status> {
     let known = call.header(IF_NONE_MATCH);
     let mut response = match known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == document.etag) {
         true => reply::bytes(304, &content_type, Bytes::new()),
+        false if content_type.starts_with(protobuf::MEDIA_TYPE) => {
+            let document = protobuf::encode(&document.body).map_err(|e| Status::internal(format!("encoding protobuf: {e}")))?;
+            reply::bytes(200, &content_type, document)
+        }
         false if version.is_some() => reply::bytes(200, &content_type, document.body),
         false => match negotiate_plain(&accept)? {
             Encoding::Json => reply::bytes(200, &content_type, document.body),
@@ -351,8 +357,13 @@ mod tests {
         let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
             application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         for (accept, want) in [
-            (kubectl, Some("v2")),
-            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json", Some("v2beta1")),
+            (kubectl, Some(("v2", Encoding::Json))),
+            ("application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", Some(("v2", Encoding::Protobuf))),
+            ("application/vnd.kubernetes.protobuf,application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", None),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
+                Some(("v2beta1", Encoding::Json)),
+            ),
             ("application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json", None),
             ("application/json", None),
             ("", None),

@@ -228,8 +228,7 @@ impl Call {
 
     /// `Accept`, all of its lines.
     fn accept(&self) -> String {
-        let lines = self.request.headers().get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
-        lines.collect::<Vec<_>>().join(",")
+        accept(self.request.headers())
     }
 
     fn content_type(&self) -> String {
@@ -254,7 +253,7 @@ impl Call {
         }
         let bytes = bytes.freeze();
         if let Some(record) = &self.record {
-            record.sent(&bytes, negotiate::body_is_yaml(&self.content_type()).unwrap_or(false));
+            record.sent(&bytes, negotiate::body_format(&self.content_type(), true).unwrap_or_default());
         }
         Ok(bytes)
     }
@@ -262,6 +261,11 @@ impl Call {
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
     }
+}
+
+fn accept(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    lines.collect::<Vec<_>>().join(",")
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> &str {
@@ -288,7 +292,7 @@ async fn handle(State(app): State<AppState>, request: Request) -> Response {
         Some(refusal) => (Err(refusal), false),
         None => guarded(&app, &info, query, request, &trace).await,
     };
-    let mut response = outcome.unwrap_or_else(|refusal| reply::status(&refusal));
+    let mut response = outcome.unwrap_or_else(|refusal| reply::status(&refusal, negotiate::negotiate_error(&accept(&headers))));
     response.headers_mut().entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), took = ?trace.took(), "request");
     let response = trace.finish(&app, &info, response, panicked);

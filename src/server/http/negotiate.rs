@@ -1,11 +1,13 @@
 //! Content types: what a client accepts, and what it sends.
 //!
-//! Words: the *encoding* is JSON or YAML; the *shape* is the object itself, a Table of it, or only its metadata.
+//! Words: the *encoding* is JSON, YAML or protobuf; the *shape* is the object itself, a Table of it, or only its metadata.
 //!
-//! Protobuf is neither written nor read yet: a client that also accepts JSON (all do) gets JSON, any other a 406; bodies get a 415.
-//! Follows upstream's `endpoints/handlers/negotiation/negotiate.go`.
+//! Not everything has a protobuf form: Tables have none, custom resources only their metadata and their errors. A clause that asks for
+//! such a thing is passed over, so that a client that accepts JSON too gets JSON.
+//! Follows upstream's `endpoints/handlers/negotiation/negotiate.go`, and `AllowsMediaTypeTransform` in `endpoints/handlers/rest.go`.
 
-use crate::api::Status;
+use crate::api::{Status, protobuf};
+use crate::server::registry::{Format, KindDef};
 
 /// How bytes are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Encoding {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// What is written.
@@ -79,8 +83,14 @@ fn encoding(media: &str) -> Option<Encoding> {
     match media {
         "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
         "application/yaml" => Some(Encoding::Yaml),
+        protobuf::MEDIA_TYPE => Some(Encoding::Protobuf),
         _ => None,
     }
+}
+
+/// Whether a clause asks for a stream that its encoding does not have.
+fn no_such_stream(clause: &Clause<'_>, encoding: Encoding) -> bool {
+    clause.param("stream").is_some_and(|stream| !stream.is_empty() && (stream != "watch" || encoding == Encoding::Yaml))
 }
 
 fn shape(clause: &Clause<'_>) -> Option<Shape> {
@@ -93,32 +103,61 @@ fn shape(clause: &Clause<'_>) -> Option<Shape> {
     }
 }
 
-/// The form for an object, a list or a watch.
-pub fn negotiate(accept: &str) -> Result<Form, Status> {
-    let found = clauses(accept).iter().find_map(|c| Some(Form { encoding: encoding(&c.media)?, shape: shape(c)? }));
-    found.ok_or_else(not_acceptable)
+/// Whether objects of this kind can be messages.
+pub fn has_protobuf(kind: &KindDef) -> bool {
+    protobuf::knows(&kind.api_version(), kind.kind())
+}
+
+/// The form for an object, a list or a watch of a kind that [`has_protobuf`], or has not.
+pub fn negotiate(accept: &str, protobuf: bool) -> Result<Form, Status> {
+    let form = |clause: &Clause<'_>| {
+        let form = Form { encoding: encoding(&clause.media)?, shape: shape(clause)? };
+        let has = match (form.encoding, form.shape) {
+            (Encoding::Protobuf, Shape::Table) => false,
+            (Encoding::Protobuf, Shape::Whole) => protobuf,
+            _ => true,
+        };
+        (has && !no_such_stream(clause, form.encoding)).then_some(form)
+    };
+    clauses(accept).iter().find_map(form).ok_or_else(not_acceptable)
 }
 
 /// The encoding for what has one shape only (discovery, errors, scale).
 pub fn negotiate_plain(accept: &str) -> Result<Encoding, Status> {
-    clauses(accept).iter().filter(|c| c.param("as").is_none()).find_map(|c| encoding(&c.media)).ok_or_else(not_acceptable)
+    let plain = |clause: &Clause<'_>| encoding(&clause.media).filter(|encoding| !no_such_stream(clause, *encoding));
+    clauses(accept).iter().filter(|c| c.param("as").is_none()).find_map(plain).ok_or_else(not_acceptable)
+}
+
+/// The encoding for documents that are no API objects (OpenAPI): they have no protobuf form of this kind.
+pub fn negotiate_document(accept: &str) -> Result<Encoding, Status> {
+    let text = |clause: &Clause<'_>| encoding(&clause.media).filter(|encoding| *encoding != Encoding::Protobuf);
+    clauses(accept).iter().find_map(text).ok_or_else(not_acceptable)
+}
+
+/// The encoding of an error: JSON where the client accepts nothing that we write.
+pub fn negotiate_error(accept: &str) -> Encoding {
+    negotiate_plain(accept).unwrap_or_default()
 }
 
 fn not_acceptable() -> Status {
-    Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
+    Status::not_acceptable(
+        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
 }
 
 fn media(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a body of this type is YAML (else JSON).
-pub fn body_is_yaml(content_type: &str) -> Result<bool, Status> {
+/// How a body of this type is written; `protobuf` as for [`negotiate`].
+pub fn body_format(content_type: &str, protobuf: bool) -> Result<Format, Status> {
     match media(content_type).as_str() {
-        "" | "application/json" => Ok(false),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(true),
-        other => Err(Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"
+        "" | "application/json" => Ok(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
+        protobuf::MEDIA_TYPE if protobuf => Ok(Format::Protobuf),
+        _ => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml{}",
+            if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" }
         ))),
     }
 }
@@ -158,14 +197,29 @@ mod tests {
     fn accept_headers() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         use {Encoding::*, Shape::*};
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+        // What is accepted, and the form where the kind has messages and where it has none.
+        for (accept, want, custom) in [
+            ("application/vnd.kubernetes.protobuf, application/json", Some((Protobuf, Whole)), Some((Json, Whole))),
+            ("application/vnd.kubernetes.protobuf,*/*", Some((Protobuf, Whole)), Some((Json, Whole))),
+            ("application/vnd.kubernetes.protobuf", Some((Protobuf, Whole)), None),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Some((Protobuf, Whole)), None),
+            ("application/vnd.kubernetes.protobuf;stream=other,application/yaml", Some((Yaml, Whole)), Some((Yaml, Whole))),
+            ("application/yaml;stream=watch,application/json;stream=watch", Some((Json, Whole)), Some((Json, Whole))),
+            ("application/json,application/vnd.kubernetes.protobuf", Some((Json, Whole)), Some((Json, Whole))),
+            ("application/json;q=0.5,application/vnd.kubernetes.protobuf", Some((Protobuf, Whole)), Some((Json, Whole))),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", None, None),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", Some((Json, Whole)), Some((Json, Whole))),
+            (metadata, Some((Protobuf, Metadata)), Some((Protobuf, Metadata))),
+        ] {
+            let got = |protobuf| negotiate(accept, protobuf).ok().map(|form| (form.encoding, form.shape));
+            assert_eq!((got(true), got(false)), (want, custom), "{accept:?}");
+        }
         for (accept, want) in [
             ("", Some((Json, Whole))),
             ("*/*", Some((Json, Whole))),
             ("application/json", Some((Json, Whole))),
             ("application/yaml", Some((Yaml, Whole))),
-            ("application/vnd.kubernetes.protobuf, application/json", Some((Json, Whole))),
-            ("application/vnd.kubernetes.protobuf,*/*", Some((Json, Whole))),
-            ("application/vnd.kubernetes.protobuf", None),
             ("text/html", None),
             (kubectl, Some((Json, Table))),
             ("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", Some((Json, Whole))),
@@ -174,17 +228,21 @@ mod tests {
             ("application/json;q=0.5,application/yaml", Some((Yaml, Whole))),
             ("application/json;q=0", None),
         ] {
-            let got = negotiate(accept).ok().map(|form| (form.encoding, form.shape));
+            let got = negotiate(accept, true).ok().map(|form| (form.encoding, form.shape));
             assert_eq!(got, want, "{accept:?}");
         }
     }
 
     #[test]
     fn content_types() {
-        assert_eq!(body_is_yaml(""), Ok(false));
-        assert_eq!(body_is_yaml("application/json; charset=utf-8"), Ok(false));
-        assert_eq!(body_is_yaml("application/yaml"), Ok(true));
-        assert_eq!(body_is_yaml("application/vnd.kubernetes.protobuf").map_err(|s| s.code), Err(415));
+        assert_eq!(body_format("", true), Ok(Format::Json));
+        assert_eq!(body_format("application/json; charset=utf-8", true), Ok(Format::Json));
+        assert_eq!(body_format("application/yaml", true), Ok(Format::Yaml));
+        assert_eq!(body_format("application/vnd.kubernetes.protobuf", true), Ok(Format::Protobuf));
+        assert_eq!(body_format("application/vnd.kubernetes.protobuf", false).map_err(|s| s.code), Err(415));
+        assert_eq!(body_format("text/html", true).map_err(|s| s.code), Err(415));
+        assert_eq!(negotiate_error("application/vnd.kubernetes.protobuf;as=Table,application/yaml"), Encoding::Yaml);
+        assert_eq!(negotiate_error("image/png"), Encoding::Json);
         assert_eq!(patch_type("application/merge-patch+json"), Ok(PatchType::Merge));
         assert_eq!(patch_type("application/json").map_err(|s| s.code), Err(415));
     }

@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::Method;
 use serde_json::json;
 
-use super::negotiate::{clauses, negotiate_plain};
+use super::negotiate::{clauses, negotiate_document};
 use super::{Call, discovery, health, only, reply, secrets};
 use crate::api::Status;
 use crate::metrics::Text;
@@ -121,14 +121,14 @@ fn openapi(call: &Call, path: &str) -> Result<Response, Status> {
                 let content_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
                 return Ok(reply::bytes(200, content_type, documents.v2_protobuf()));
             }
-            Ok(reply::encoded(200, negotiate_plain(&accept)?, documents.v2_json()))
+            Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v2_json()))
         }
-        "/openapi/v3" => Ok(reply::encoded(200, negotiate_plain(&accept)?, documents.v3_index())),
+        "/openapi/v3" => Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v3_index())),
         _ => {
             let group_version = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
             let document = documents.v3(group_version).ok_or_else(Status::no_such_path)?;
             // The protobuf form of v3 is not written: JSON whenever that is accepted, else 406.
-            Ok(reply::encoded(200, negotiate_plain(&accept)?, document))
+            Ok(reply::encoded(200, negotiate_document(&accept)?, document))
         }
     }
 }

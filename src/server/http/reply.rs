@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::negotiate::Encoding;
-use crate::api::Status;
+use crate::api::{Status, protobuf};
 
 /// Answers of at least this many bytes are compressed for clients that accept it (upstream's threshold).
 const GZIP_FROM: u64 = 128 * 1024;
@@ -101,7 +101,11 @@ pub fn encoded(code: u16, encoding: Encoding, json: Bytes) -> Response {
         Encoding::Json => bytes(code, JSON, json),
         Encoding::Yaml => match to_yaml(&json) {
             Ok(yaml) => bytes(code, "application/yaml", yaml),
-            Err(refusal) => status(&refusal),
+            Err(refusal) => status(&refusal, Encoding::Json),
+        },
+        Encoding::Protobuf => match protobuf::encode(&json) {
+            Ok(document) => bytes(code, protobuf::MEDIA_TYPE, document),
+            Err(error) => status(&Status::internal(format!("encoding protobuf: {error}")), Encoding::Json),
         },
     }
 }
@@ -110,7 +114,7 @@ pub fn encoded(code: u16, encoding: Encoding, json: Bytes) -> Response {
 pub fn encoded_slices(code: u16, encoding: Encoding, parts: Vec<Bytes>) -> Response {
     match encoding {
         Encoding::Json => slices(code, JSON, parts),
-        Encoding::Yaml => encoded(code, encoding, parts.concat().into()),
+        Encoding::Yaml | Encoding::Protobuf => encoded(code, encoding, parts.concat().into()),
     }
 }
 
@@ -131,10 +135,10 @@ where
 #[derive(Clone)]
 pub struct StatusBody(pub Bytes);
 
-/// A refusal.
-pub fn status(refusal: &Status) -> Response {
+/// A refusal, in an encoding that the client accepts.
+pub fn status(refusal: &Status, encoding: Encoding) -> Response {
     let body = Bytes::from(refusal.to_json());
-    let mut response = bytes(refusal.code, JSON, body.clone());
+    let mut response = encoded(refusal.code, encoding, body.clone());
     response.extensions_mut().insert(StatusBody(body));
     if let Some(seconds) = refusal.details.as_ref().and_then(|d| d.retry_after_seconds) {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn refusals_say_when_to_retry() {
-        let response = status(&Status::too_many_requests("later", 7));
+        let response = status(&Status::too_many_requests("later", 7), Encoding::Protobuf);
         assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (429, &HeaderValue::from_static("7")));
     }
 }

@@ -23,9 +23,9 @@ fn downcast<T: crate::api::Kind>(object: &mut dyn Object) -> Result<&mut T, Stat
     object.as_any_mut().downcast_mut::<T>().ok_or_else(|| Status::internal(format!("the stored object is no {}", T::KIND)))
 }
 
-fn created() -> Response {
+fn created(call: &Call) -> Response {
     let yes = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    reply::json(201, &yes)
+    reply::encoded(201, negotiate::negotiate_error(&call.accept()), yes.to_string().into())
 }
 
 /// POST of a Binding: to `pods/NAME/binding`, or to `bindings`, where the body names the pod.
@@ -58,7 +58,7 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
     if !options.dry_run {
         call.app.registry.edit(&kind, &namespace, &name, Part::Status, &note, &options).await?;
     }
-    Ok(created())
+    Ok(created(&call))
 }
 
 fn assign(pod: &mut Pod, binding: &Binding, name: &str, node: &str) -> Result<(), Status> {
@@ -126,7 +126,7 @@ pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
     delete.uid = delete.uid.or_else(|| pod.metadata.uid.clone());
     let kind = call.app.kind_of::<Pod>()?;
     match call.app.registry.delete(&kind, &namespace, &name, &delete, &options).await? {
-        Deleted::Gone(_) | Deleted::Pending(_) => Ok(created()),
+        Deleted::Gone(_) | Deleted::Pending(_) => Ok(created(&call)),
     }
 }
 
@@ -326,7 +326,7 @@ pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
     let value = match call.info.verb {
         "get" => registry.get_scale(&kind, &namespace, &name).await?,
         "update" => {
-            let wanted: Value = verbs::typed_body(&mut call).await?;
+            let wanted: Value = verbs::body_as(&mut call, "autoscaling/v1", "Scale").await?;
             registry.edit_scale(&kind, &namespace, &name, &|_| Ok(wanted.clone()), &options).await?
         }
         "patch" => {

@@ -6,17 +6,18 @@
 use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
+use k8s_openapi::Resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::negotiate::{self, Form, PatchType, Shape};
+use super::negotiate::{self, Encoding, Form, PatchType, Shape};
 use super::table::{self, Include};
 use super::{Call, only, proxy, reply, reviews, special, stream, watch};
-use crate::api::{FieldError, Status};
+use crate::api::{FieldError, Status, protobuf};
 use crate::server::auth::node;
 use crate::server::registry::strategy::Subresource;
-use crate::server::registry::{Body, Deleted, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
+use crate::server::registry::{self, Body, Deleted, Format, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
 use crate::server::store::Entry;
 
 /// Answers a request below an API group and version.
@@ -107,13 +108,13 @@ async fn status(call: Call) -> Result<Response, Status> {
     }
 }
 
-fn form(call: &Call) -> Result<(Form, Include), Status> {
-    Ok((negotiate::negotiate(&call.accept())?, Include::parse(call.query.first("includeObject"))?))
+fn form(call: &Call, kind: &KindDef) -> Result<(Form, Include), Status> {
+    Ok((negotiate::negotiate(&call.accept(), negotiate::has_protobuf(kind))?, Include::parse(call.query.first("includeObject"))?))
 }
 
 /// One object in the negotiated form.
 fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Response, Status> {
-    let (form, include) = form(call)?;
+    let (form, include) = form(call, kind)?;
     match form.shape {
         Shape::Whole if call.query.flag("pretty") => {
             let value: serde_json::Value =
@@ -142,20 +143,24 @@ pub(super) fn written(call: &Call, kind: &KindDef, written: &Written) -> Result<
 }
 
 async fn get(call: Call, kind: &KindRef) -> Result<Response, Status> {
+    form(&call, kind)?;
     let entry = call.app.registry.get(kind, namespace(&call, kind), &call.info.name).await?;
     object(&call, kind, 200, &entry)
 }
 
 async fn list(call: Call, kind: &KindRef) -> Result<Response, Status> {
-    form(&call)?;
+    form(&call, kind)?;
     let list = call.app.registry.list(kind, namespace(&call, kind), &call.query.list()?).await?;
     send_list(&call, kind, &list)
 }
 
 fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Status> {
-    let (form, include) = form(call)?;
+    let (form, include) = form(call, kind)?;
     let meta = table::list_meta(list.rev, Some(list));
     let entries = || list.items.iter().map(|entry| &**entry);
+    if form.encoding == Encoding::Protobuf {
+        return protobuf_list(kind, form.shape, &meta, list);
+    }
     let parts = match form.shape {
         Shape::Table => table::table(kind, &meta, entries(), include, true)?,
         Shape::Whole => {
@@ -176,6 +181,25 @@ fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Statu
     Ok(reply::encoded_slices(200, form.encoding, parts))
 }
 
+/// A list as one document, without making one of its JSON first.
+fn protobuf_list(kind: &KindDef, shape: Shape, meta: &serde_json::Value, list: &List) -> Result<Response, Status> {
+    let meta = meta.to_string();
+    let pieces = match shape {
+        Shape::Metadata => {
+            let items = list.items.iter().map(|entry| table::metadata_only(entry).map(|value| value.to_string()));
+            let items: Vec<String> = items.collect::<Result<_, _>>()?;
+            let items = items.iter().map(String::as_bytes);
+            protobuf::encode_list("meta.k8s.io/v1", "PartialObjectMetadataList", meta.as_bytes(), items)
+        }
+        Shape::Whole | Shape::Table => {
+            let items = list.items.iter().map(|entry| &entry.json[..]);
+            protobuf::encode_list(&kind.api_version(), kind.list_kind(), meta.as_bytes(), items)
+        }
+    };
+    let pieces = pieces.map_err(|error| Status::internal(format!("encoding protobuf: {error}")))?;
+    Ok(reply::slices(200, protobuf::MEDIA_TYPE, pieces))
+}
+
 fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {
     for (index, item) in items.enumerate() {
         if index > 0 {
@@ -187,7 +211,7 @@ fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {
 }
 
 async fn start_watch(call: Call, kind: &KindRef) -> Result<Response, Status> {
-    let (form, include) = form(&call)?;
+    let (form, include) = form(&call, kind)?;
     let events = call.app.registry.watch(kind, namespace(&call, kind), call.query.watch(&call.info.name)?).await?;
     watch::serve(kind.clone(), form, include, events, call.query.timeout()?, call.app.stopping.clone())
 }
@@ -200,35 +224,49 @@ pub(super) fn write_options(call: &Call) -> Result<WriteOptions, Status> {
 }
 
 /// The body, as it came.
-pub(super) async fn body(call: &mut Call) -> Result<Body, Status> {
-    let yaml = negotiate::body_is_yaml(&call.content_type())?;
-    Ok(Body { bytes: call.body().await?, yaml })
+pub(super) async fn body(call: &mut Call, protobuf: bool) -> Result<Body, Status> {
+    let format = negotiate::body_format(&call.content_type(), protobuf)?;
+    Ok(Body { bytes: call.body().await?, format })
 }
 
 /// The body as a known type (for what is not stored).
-pub(super) async fn typed_body<T: DeserializeOwned>(call: &mut Call) -> Result<T, Status> {
-    let body = body(call).await?;
-    let decoded = match body.yaml {
-        true => serde_yaml::from_slice(&body.bytes).map_err(|e| e.to_string()),
-        false => serde_json::from_slice(&body.bytes).map_err(|e| e.to_string()),
-    };
-    decoded.map_err(|e| Status::bad_request(format!("the object provided is unrecognized or malformed: {e}")))
+pub(super) async fn typed_body<T: DeserializeOwned + Resource>(call: &mut Call) -> Result<T, Status> {
+    body_as(call, T::API_VERSION, T::KIND).await
+}
+
+/// The body as an object of a kind, in a form that is no stored type.
+pub(super) async fn body_as<T: DeserializeOwned>(call: &mut Call, api_version: &str, kind: &str) -> Result<T, Status> {
+    let body = body(call, true).await?;
+    decode_body(&body, api_version, kind)
+        .map_err(|e| Status::bad_request(format!("the object provided is unrecognized or malformed: {e}")))?
+}
+
+/// A body as a type. What is wrong with JSON or YAML is the outer error, what is wrong with protobuf the inner one.
+fn decode_body<T: DeserializeOwned>(body: &Body, api_version: &str, kind: &str) -> Result<Result<T, Status>, String> {
+    match body.format {
+        Format::Yaml => serde_yaml::from_slice(&body.bytes).map(Ok).map_err(|e| e.to_string()),
+        Format::Json => serde_json::from_slice(&body.bytes).map(Ok).map_err(|e| e.to_string()),
+        Format::Protobuf => match registry::message(api_version, kind, &body.bytes) {
+            Ok(tree) => serde_json::from_value(tree).map(Ok).map_err(|e| e.to_string()),
+            Err(refusal) => Ok(Err(refusal)),
+        },
+    }
 }
 
 async fn create(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
     if !call.info.name.is_empty() {
         return Err(Status::method_not_allowed("POST"));
     }
-    form(&call)?;
+    form(&call, kind)?;
     let options = write_options(&call)?;
-    let body = body(&mut call).await?;
-    restrict_node(&call, &body)?;
+    let body = body(&mut call, negotiate::has_protobuf(kind)).await?;
+    restrict_node(&call, kind, &body)?;
     let done = call.app.registry.create(kind, namespace(&call, kind), body, &options).await?;
     written(&call, kind, &done)
 }
 
 /// What a node creates under a name must be its own: the authorizer can't see names in bodies. As upstream's NodeRestriction.
-fn restrict_node(call: &Call, body: &Body) -> Result<(), Status> {
+fn restrict_node(call: &Call, kind: &KindDef, body: &Body) -> Result<(), Status> {
     let Some(node) = node::node_name(&call.user) else { return Ok(()) };
     if !["nodes", "leases", "csinodes"].contains(&call.info.resource.as_str()) || call.user.groups.iter().any(|g| g == "system:masters") {
         return Ok(());
@@ -237,10 +275,7 @@ fn restrict_node(call: &Call, body: &Body) -> Result<(), Status> {
     struct Named {
         metadata: meta::ObjectMeta,
     }
-    let named: Option<Named> = match body.yaml {
-        true => serde_yaml::from_slice(&body.bytes).ok(),
-        false => serde_json::from_slice(&body.bytes).ok(),
-    };
+    let named: Option<Named> = decode_body(body, &kind.api_version(), kind.kind()).ok().and_then(Result::ok);
     // What does not decode has no name, and is refused like any other name but the node's own.
     let name = named.and_then(|n| n.metadata.name).unwrap_or_default();
     if name == node {
@@ -251,15 +286,15 @@ fn restrict_node(call: &Call, body: &Body) -> Result<(), Status> {
 }
 
 async fn update(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
-    form(&call)?;
+    form(&call, kind)?;
     let options = write_options(&call)?;
-    let body = body(&mut call).await?;
+    let body = body(&mut call, negotiate::has_protobuf(kind)).await?;
     let done = call.app.registry.update(kind, namespace(&call, kind), &call.info.name, part, body, &options).await?;
     written(&call, kind, &done)
 }
 
 pub(super) async fn patch(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
-    form(&call)?;
+    form(&call, kind)?;
     let options = write_options(&call)?;
     let wrong = |error: FieldError| Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]);
     let force = call.query.first("force").is_some();
@@ -281,20 +316,20 @@ pub(super) async fn patch(mut call: Call, kind: &KindRef, part: Part) -> Result<
 
 /// `DeleteOptions` of the body, when there is one.
 async fn delete_body(call: &mut Call) -> Result<Option<meta::DeleteOptions>, Status> {
-    let yaml = negotiate::body_is_yaml(&call.content_type())?;
-    let bytes = call.body().await?;
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    let body = body(call, true).await?;
+    if body.bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let decoded = match yaml {
-        true => serde_yaml::from_slice(&bytes).map_err(|e| e.to_string()),
-        false => serde_json::from_slice(&bytes).map_err(|e| e.to_string()),
-    };
-    decoded.map(Some).map_err(|e| Status::bad_request(format!("the DeleteOptions in the body are malformed: {e}")))
+    let decoded = decode_body(&body, "meta.k8s.io/v1", "DeleteOptions");
+    decoded.map_err(|e| Status::bad_request(format!("the DeleteOptions in the body are malformed: {e}")))?.map(Some)
 }
 
 async fn delete(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
-    let encoding = negotiate::negotiate_plain(&call.accept()).unwrap_or_default();
+    let encoding = match negotiate::negotiate_error(&call.accept()) {
+        // A custom object that is still there has no messages; the Status of one that is gone has.
+        Encoding::Protobuf if !negotiate::has_protobuf(kind) => Encoding::Json,
+        encoding => encoding,
+    };
     let body = delete_body(&mut call).await?;
     let (delete, dry_run) = call.query.delete(body)?;
     let mut options = write_options(&call)?;
@@ -311,7 +346,7 @@ async fn delete(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
 }
 
 async fn delete_collection(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
-    form(&call)?;
+    form(&call, kind)?;
     let body = delete_body(&mut call).await?;
     let (delete, dry_run) = call.query.delete(body)?;
     let mut options = write_options(&call)?;

@@ -1,4 +1,4 @@
-//! Watches: one JSON document a line, for as long as the client listens.
+//! Watches: one JSON document a line, or one protobuf frame an event, for as long as the client listens.
 //!
 //! Invariants: an event is the store's bytes in a frame; the stream ends cleanly at its timeout and when the server stops, so that
 //! clients resume from the last revision they saw; an expired watch says so with an ERROR event.
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::negotiate::{Encoding, Form, Shape};
 use super::reply;
 use super::table::{self, Include};
-use crate::api::{Rev, Status};
+use crate::api::{Rev, Status, protobuf};
 use crate::server::registry::{KindDef, KindRef, ObjectWatch, WatchEvent};
 use crate::server::store::Entry;
 
@@ -27,6 +27,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
 /// What a watch writes, event by event.
 struct Writer {
     kind: KindRef,
+    encoding: Encoding,
     shape: Shape,
     include: Include,
     /// Whether the columns were described already.
@@ -75,9 +76,29 @@ impl Writer {
             WatchEvent::Closed => return (None, true),
         };
         match object {
-            Ok(parts) => (Some(frame(name, &parts)), false),
-            Err(status) => (Some(frame("ERROR", &[status.to_json().into()])), true),
+            Ok(parts) => match self.frame(name, &parts) {
+                Ok(frame) => (Some(frame), false),
+                Err(status) => self.last(&status),
+            },
+            Err(status) => self.last(&status),
         }
+    }
+
+    /// An error ends the stream; one that can't be written just does.
+    fn last(&self, status: &Status) -> (Option<Bytes>, bool) {
+        (self.frame("ERROR", &[status.to_json().into()]).ok(), true)
+    }
+
+    fn frame(&self, name: &str, parts: &[Bytes]) -> Result<Bytes, Status> {
+        if self.encoding != Encoding::Protobuf {
+            return Ok(frame(name, parts));
+        }
+        let document = match parts {
+            [one] => protobuf::encode(one),
+            many => protobuf::encode(&many.concat()),
+        };
+        let document = document.map_err(|error| Status::internal(format!("encoding protobuf: {error}")))?;
+        Ok(protobuf::watch_frame(name, &document))
     }
 }
 
@@ -99,9 +120,11 @@ pub fn serve(
     stopping: CancellationToken,
 ) -> Result<Response, Status> {
     if form.encoding == Encoding::Yaml {
-        return Err(Status::not_acceptable("a watch is written as application/json only"));
+        return Err(Status::not_acceptable(
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        ));
     }
-    let mut writer = Writer { kind, shape: form.shape, include, described: false };
+    let mut writer = Writer { kind, encoding: form.encoding, shape: form.shape, include, described: false };
     let timeout = timeout.unwrap_or_else(|| MIN_TIMEOUT.mul_f64(rand::rng().random_range(1.0..2.0)));
     let lines = async_stream::stream! {
         let deadline = tokio::time::sleep(timeout);
@@ -121,7 +144,8 @@ pub fn serve(
             }
         }
     };
-    Ok(reply::stream(reply::JSON, lines))
+    let media_type = if form.encoding == Encoding::Protobuf { protobuf::WATCH_MEDIA_TYPE } else { reply::JSON };
+    Ok(reply::stream(media_type, lines))
 }
 
 /// What precedes the items of a list.

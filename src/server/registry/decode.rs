@@ -1,8 +1,8 @@
 //! Request bodies into objects.
 //!
-//! A body is first read into a tree by a visitor that notices duplicate keys (the last one wins, as in Go), then the tree into the
-//! type, noticing unknown fields. Depth is bounded by both parsers (128 levels), size by the HTTP layer. What upstream does in
-//! `apimachinery/pkg/runtime/serializer/json` and answers in `apiserver/pkg/endpoints/handlers/create.go`.
+//! A body is first read into a tree by a visitor that notices duplicate keys (the last one wins, as in Go), or by
+//! [`protobuf`], then the tree into the type, noticing unknown fields. Depth is bounded by all parsers (128 levels), size by
+//! the HTTP layer. What upstream does in `apimachinery/pkg/runtime/serializer` and answers in `apiserver/pkg/endpoints/handlers/create.go`.
 //!
 //! Never: looks at what a field means.
 
@@ -13,11 +13,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::kind::Fault;
-use super::{Body, FieldValidation, KindDef, Registry};
-use crate::api::{Object, Status};
+use super::{Body, FieldValidation, Format, KindDef, Registry};
+use crate::api::{Object, Status, protobuf};
 
 /// Reports stop after this many unknown or duplicate fields, so that a hostile body can't make a large answer.
 const MAX_REPORTED: usize = 100;
+/// Bytes of an unreadable body that its refusal shows, as upstream.
+const SHOWN: usize = 30;
 
 /// A decoded body with the warnings to send along.
 pub(super) type Decoded = (Box<dyn Object>, Vec<String>);
@@ -32,7 +34,10 @@ impl Registry {
 /// Body to object, defaults applied.
 pub(super) fn object(kind: &KindDef, body: &Body, validation: FieldValidation) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
-    let tree = tree(body, &mut duplicates).map_err(|why| Status::bad_request(unreadable(kind, &why)))?;
+    let tree = match body.format {
+        Format::Protobuf => message(&kind.api_version(), kind.kind(), &body.bytes)?,
+        _ => tree(body, &mut duplicates).map_err(|why| Status::bad_request(unreadable(kind, &why)))?,
+    };
     typed(kind, tree, duplicates, validation)
 }
 
@@ -57,11 +62,33 @@ pub(super) fn typed(kind: &KindDef, tree: Value, mut problems: Vec<String>, vali
     Ok((object, problems))
 }
 
+/// Reads a protobuf document into a tree; the kind is that of a document that names none.
+pub fn message(api_version: &str, kind: &str, bytes: &[u8]) -> Result<Value, Status> {
+    protobuf::decode(bytes, Some((api_version, kind))).map_err(|error| {
+        if error.is_anonymous() {
+            let start = &bytes[..bytes.len().min(SHOWN)];
+            let dots = if bytes.len() > SHOWN { " ..." } else { "" };
+            let shown = match bytes.first() {
+                None => "<empty>".to_owned(),
+                Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(start)),
+                Some(_) => format!("{}{dots}", start.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            };
+            return Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {error} ({shown})"));
+        }
+        let (named, version) = match &error {
+            protobuf::Error::UnknownKind { kind, version } => (kind.as_str(), version.as_str()),
+            _ => (kind, api_version),
+        };
+        let version = version.rsplit('/').next().unwrap_or_default();
+        Status::bad_request(format!("{named} in version \"{version}\" cannot be handled as a {kind}: {error}"))
+    })
+}
+
 /// Reads JSON or YAML into a tree; `duplicates` hears of repeated keys.
 pub(super) fn tree(body: &Body, duplicates: &mut Vec<String>) -> Result<Value, String> {
     let found = RefCell::new(std::mem::take(duplicates));
     let seed = Tree { path: &Path::Root, duplicates: &found };
-    let tree = if body.yaml {
+    let tree = if body.format == Format::Yaml {
         seed.deserialize(serde_yaml::Deserializer::from_slice(&body.bytes)).map_err(|error| error.to_string())
     } else {
         let mut parser = serde_json::Deserializer::from_slice(&body.bytes);

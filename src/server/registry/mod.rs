@@ -36,9 +36,11 @@ mod update;
 mod watch;
 
 pub use admission::RegistryConfig;
+pub use decode::message;
 pub use kind::{Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Unknown, undecodable};
 pub use options::{
-    Body, DeleteOptions, Deleted, FieldValidation, List, ListOptions, Part, Patch, User, WatchEvent, WatchOptions, WriteOptions, Written,
+    Body, DeleteOptions, Deleted, FieldValidation, Format, List, ListOptions, Part, Patch, User, WatchEvent, WatchOptions, WriteOptions,
+    Written,
 };
 pub use watch::ObjectWatch;
 

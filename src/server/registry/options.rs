@@ -98,13 +98,25 @@ pub struct DeleteOptions {
     pub rev: Option<Rev>,
 }
 
+/// How a request body is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`.
+    #[default]
+    Json,
+    /// `application/yaml`.
+    Yaml,
+    /// A document of [`crate::api::protobuf`].
+    Protobuf,
+}
+
 /// A request body as it came.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whether they are YAML; else JSON.
-    pub yaml: bool,
+    /// How they are to be read.
+    pub format: Format,
 }
 
 /// `ListOptions` of a list.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::update::{Proposal, Propose};
-use super::{Body, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
+use super::{Body, Format, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
 use crate::api::{Object, Status, patch};
 use crate::server::store::Entry;
 
@@ -83,12 +83,12 @@ fn ready(patch: Patch) -> Result<Ready, Status> {
 /// which has the faster parser.
 fn configuration(body: bytes::Bytes) -> Result<(Value, Vec<String>), Status> {
     let mut duplicates = Vec::new();
-    let mut body = Body { bytes: body, yaml: false };
+    let mut body = Body { bytes: body, format: Format::Json };
     if let Ok(tree) = decode::tree(&body, &mut duplicates) {
         return Ok((tree, duplicates));
     }
     duplicates.clear();
-    body.yaml = true;
+    body.format = Format::Yaml;
     let tree = decode::tree(&body, &mut duplicates).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
     Ok((tree, duplicates))
 }

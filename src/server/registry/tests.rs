@@ -58,7 +58,7 @@ pub(super) async fn put<T: Kind>(store: &Store, namespace: &str, name: &str, yam
 }
 
 fn body(yaml: &str) -> Body {
-    Body { bytes: Bytes::copy_from_slice(yaml.as_bytes()), yaml: true }
+    Body { bytes: Bytes::copy_from_slice(yaml.as_bytes()), format: Format::Yaml }
 }
 
 fn json(entry: &Entry) -> Value {

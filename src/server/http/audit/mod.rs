@@ -27,8 +27,9 @@ use parking_lot::Mutex;
 use super::path::RequestInfo;
 use super::peer::Peer;
 use super::reply;
+use crate::api::protobuf;
 use crate::metrics::{Counter, Text};
-use crate::server::registry::User;
+use crate::server::registry::{Format, User};
 use event::{Event, Object, ObjectRef};
 use log::{Log, LogConfig};
 use policy::{Level, Policy, Stage, Wanted};
@@ -162,9 +163,14 @@ impl Record {
     }
 
     /// The body that was sent.
-    pub fn sent(&self, bytes: &Bytes, yaml: bool) {
+    pub fn sent(&self, bytes: &Bytes, format: Format) {
         if self.objects && !bytes.is_empty() && (self.wanted.level >= Level::Request || self.names) {
-            self.state.lock().sent = Some(Object { parts: vec![bytes.clone()], yaml });
+            // The record is JSON, so a message is told as such; one that can't be read is not told.
+            let bytes = match format {
+                Format::Protobuf => protobuf::decode(bytes, None).map(|tree| tree.to_string().into()).unwrap_or_default(),
+                Format::Json | Format::Yaml => bytes.clone(),
+            };
+            self.state.lock().sent = Some(Object { parts: vec![bytes], yaml: format == Format::Yaml });
         }
     }
 

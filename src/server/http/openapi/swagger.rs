@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::KindDoc;
 use super::operations::{Parameter, Path, Payload, Verb, description, operation_id, paths};
 use super::schemas::{INT_OR_STRING, QUANTITY, Schemas};
-use super::v3::{ANSWERS, PATCHES, VERSION, identity, meaning, payload, tag};
+use super::v3::{PATCHES, VERSION, answers, identity, meaning, payload, tag};
 
 /// The document of all kinds.
 pub(super) fn document(kinds: &[KindDoc]) -> Value {
@@ -107,7 +107,7 @@ fn operation(kind: &KindDoc, name: &str, path: &Path, verb: &Verb) -> Value {
         "tags": [tag(kind)],
         "schemes": ["https"],
         "consumes": if verb.body == Payload::Patch { PATCHES } else { &["*/*"] },
-        "produces": ANSWERS,
+        "produces": answers(kind, verb),
         "parameters": parameters,
         "responses": responses,
         "x-kubernetes-action": verb.action,

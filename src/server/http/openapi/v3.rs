@@ -5,9 +5,25 @@ use serde_json::{Map, Value, json};
 use super::KindDoc;
 use super::operations::{Parameter, Path, Payload, Verb, description, operation_id, paths};
 use super::schemas::{DELETE_OPTIONS, PATCH, SCALE, STATUS, Schemas, reference};
+use crate::api::protobuf;
 
-/// Media types of answers.
-pub(super) const ANSWERS: &[&str] = &["application/json", "application/yaml"];
+/// Media types of answers, in upstream's order.
+const ANSWERS: &[&str] = &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+/// Media types of answers that may be watches.
+const STREAMS: &[&str] =
+    &["application/json", "application/yaml", protobuf::MEDIA_TYPE, "application/json;stream=watch", protobuf::WATCH_MEDIA_TYPE];
+
+/// Media types of the answers to a verb of a kind. Custom resources have no messages.
+pub(super) fn answers(kind: &KindDoc, verb: &Verb) -> Vec<&'static str> {
+    let all = if ["list", "watch", "watchlist"].contains(&verb.action) { STREAMS } else { ANSWERS };
+    let messages = protobuf::knows(&api_version(&kind.group, &kind.version), &kind.kind);
+    all.iter().copied().filter(|media| messages || !media.starts_with(protobuf::MEDIA_TYPE)).collect()
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.into() } else { format!("{group}/{version}") }
+}
+
 /// Media types of patches.
 pub(super) const PATCHES: &[&str] = &[
     "application/json-patch+json",
@@ -98,7 +114,7 @@ fn content(media: &[&str], name: &str) -> Value {
 fn operation(kind: &KindDoc, name: &str, path: &Path, verb: &Verb) -> Value {
     let mut responses = Map::new();
     for code in verb.codes {
-        let answer = payload(verb.answer, name, path).map(|name| content(ANSWERS, &name));
+        let answer = payload(verb.answer, name, path).map(|name| content(&answers(kind, verb), &name));
         responses.insert(code.to_string(), json!({ "description": meaning(*code), "content": answer }));
     }
     responses.insert("401".into(), json!({ "description": meaning(401) }));

@@ -50,7 +50,7 @@ async fn unknown_and_duplicate_fields() {
         ["duplicate field \"spec.replicas\"", "unknown field \"spec.foo\"", "unknown field \"spec.template.spec.containers[0].x\""];
     let create = async |field_validation| {
         let options = WriteOptions { field_validation, dry_run: true, ..WriteOptions::default() };
-        let body = Body { bytes: Bytes::from_static(text.as_bytes()), yaml: false };
+        let body = Body { bytes: Bytes::from_static(text.as_bytes()), format: Format::Json };
         fixture.registry.create(fixture.kind("deployments"), "default", body, &options).await
     };
     let warned = create(FieldValidation::Warn).await.expect("created");
