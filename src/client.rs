@@ -34,17 +34,19 @@ pub enum ClientError {
     Build(#[source] Box<kube::Error>),
 }
 
-/// A client from the bytes of a kubeconfig (its current context).
-pub async fn from_kubeconfig(bytes: &[u8]) -> Result<Client, ClientError> {
+/// A client from the bytes of a kubeconfig (its current context). `program` is what it calls itself, and so the field manager of what
+/// it writes.
+pub async fn from_kubeconfig(bytes: &[u8], program: &'static str) -> Result<Client, ClientError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ClientError::NotText)?;
-    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default()).await?;
+    let mut config = kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default()).await?;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(program)));
     from_config(config)
 }
 
-/// A client from a kubeconfig file.
-pub async fn from_file(path: &Path) -> Result<Client, ClientError> {
+/// A client from a kubeconfig file; see [`from_kubeconfig`].
+pub async fn from_file(path: &Path, program: &'static str) -> Result<Client, ClientError> {
     let bytes = tokio::fs::read(path).await.map_err(|source| ClientError::Read { path: path.into(), source })?;
-    from_kubeconfig(&bytes).await
+    from_kubeconfig(&bytes, program).await
 }
 
 /// A client from a finished configuration. Makes sure that a TLS provider is installed.

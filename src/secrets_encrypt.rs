@@ -17,7 +17,7 @@ pub async fn run(args: SecretsEncryptArgs) -> Result<()> {
             "keys change while the server runs: start `orch server` here, or give the administrator's kubeconfig (now --kubeconfig {file})"
         )
     };
-    let client = client::from_file(&args.kubeconfig).await.with_context(advice)?;
+    let client = client::from_file(&args.kubeconfig, "orch").await.with_context(advice)?;
     let (method, body) = match args.command.action() {
         None => (Method::GET, Vec::new()),
         Some(action) => (Method::PUT, json!({"action": action}).to_string().into_bytes()),

@@ -20,15 +20,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/pki", &["api"]),
     ("server/store", &["api", "metrics"]),
     ("server/encryption", &["api", "server/store"]),
-    ("server/registry", &["api", "server/store"]),
+    // Both who enforces quotas and who shows them must measure alike.
+    ("server/quota", &["api", "server/store"]),
+    ("server/registry", &["api", "server/quota", "server/store"]),
     ("server/registry/strategy", &["api"]),
     ("server/kinds", &["api", "server/registry"]),
+    ("server/custom", &["api", "server/kinds", "server/outbound", "server/registry", "server/store"]),
     ("server/auth", &["api", "server/registry", "server/store", "server/pki"]),
-    ("server/http", &["api", "metrics", "transport", "server/auth", "server/registry", "server/store", "server/pki"]),
+    ("server/http", &["api", "metrics", "server/aggregation", "transport", "server/auth", "server/registry", "server/store", "server/pki"]),
     ("server/reconcile", &["api", "metrics", "server/registry", "server/store"]),
+    ("server/aggregation", &["api", "server/outbound", "server/registry", "server/store"]),
     ("server/outbound", &["api", "server/store"]),
     ("server/scheduler", &["api", "server/reconcile", "server/store"]),
-    ("server/controllers", &["api", "server/auth", "server/pki", "server/reconcile", "server/store"]),
+    ("server/controllers", &["api", "server/auth", "server/kinds", "server/pki", "server/quota", "server/reconcile", "server/store"]),
 ];
 
 /// Modules of the executable, which is not part of the library.

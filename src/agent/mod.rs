@@ -208,7 +208,7 @@ pub async fn start<R: Runtime>(
     images: Images,
     shutdown: CancellationToken,
 ) -> Result<Agent, AgentError> {
-    let client = crate::client::from_kubeconfig(&config.kubeconfig).await?;
+    let client = crate::client::from_kubeconfig(&config.kubeconfig, concat!("kubelet/", env!("CARGO_PKG_VERSION"))).await?;
     let machine = node::measure(&config.data_dir)?;
     let config = Arc::new(config);
     let images: Arc<dyn ImageStore> = Arc::new(images);

@@ -5,19 +5,27 @@
 //!
 //! Never: I/O, clocks, randomness, or an import of another module of this crate.
 
+pub mod amounts;
+pub mod apply;
 pub mod cel;
 pub mod decode;
 pub mod duration;
 pub mod fairness;
+pub mod fields;
+pub mod jsonpath;
 pub mod key;
 pub mod meta;
 pub mod names;
 pub mod patch;
+pub mod pod;
+pub mod policy;
 pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod structural;
+pub mod validations;
 
 pub use key::{Key, Rev, Scope};
 pub use meta::{Kind, Object};

@@ -2,9 +2,10 @@
 //!
 //! One constructor per upstream reason (apimachinery `api/errors/errors.go`); the HTTP layer only serialises them.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One invalid field, as upstream's `field.Error`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,8 @@ fn shown(value: &impl Serialize) -> String {
 }
 
 /// One entry of `Status.details.causes`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cause {
     /// Machine-readable reason.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -86,8 +88,8 @@ pub struct Cause {
 }
 
 /// `Status.details`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Details {
     /// Object name.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -119,7 +121,7 @@ pub struct Status {
     /// HTTP status code.
     pub code: u16,
     /// Upstream's `StatusReason`, such as `NotFound`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// For programs.
@@ -133,8 +135,8 @@ pub fn qualified(group: &str, resource: &str) -> String {
 
 impl Status {
     /// A refusal without details.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
-        Status { code, reason, message: message.into(), details: None }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Status {
+        Status { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Status {

@@ -115,7 +115,8 @@ impl Apply {
                 query.push(("force", "true"));
             }
             let path = with_query(&stated.path(), &query);
-            let object = session.change_as(Method::PATCH, &path, "application/apply-patch+yaml", &stated.object).await?;
+            let sent = session.change_as(Method::PATCH, &path, "application/apply-patch+yaml", &stated.object).await;
+            let object = sent.map_err(explain_conflict)?;
             return output::report(session, &self.change, &stated.title(), &object, "serverside-applied");
         }
         let modified = annotated(&stated.object)?;
@@ -194,6 +195,26 @@ pub fn annotated(stated: &Value) -> Result<Value> {
     Ok(bare)
 }
 
+/// What to do about fields that others own, as upstream says it (kubectl `pkg/cmd/apply/apply.go`).
+fn explain_conflict(error: Error) -> Error {
+    let Error::Api(status) = &error else { return error };
+    if status.code != Some(409) {
+        return error;
+    }
+    Error::Usage(format!(
+        "{}\nPlease review the fields above--they currently have other managers. Here\n\
+         are the ways you can resolve this warning:\n\
+         * If you intend to manage all of these fields, please re-run the apply\n  command with the `--force-conflicts` flag.\n\
+         * If you do not intend to manage all of the fields, please edit your\n  \
+         manifest to remove references to the fields that should keep their\n  current managers.\n\
+         * You may co-own fields by updating your manifest to match the existing\n  \
+         value; in this case, you'll become the manager if the other manager(s)\n  \
+         stop managing the field (remove it from their configuration).\n\
+         See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts",
+        status.message.as_deref().unwrap_or_default()
+    ))
+}
+
 /// What the last apply stated; `None` if nothing was ever applied.
 fn last_applied(current: &Value) -> Result<Option<Value>> {
     let Some(text) = current["metadata"]["annotations"][LAST_APPLIED].as_str() else { return Ok(None) };
@@ -246,6 +267,17 @@ mod tests {
         let dry = Apply { change: Change { dry_run: DryRun::Client, ..Change::default() }, ..Apply::default() };
         let (_, out, requests) = run(MAP, dry, &answers).await;
         assert_eq!((out.as_str(), requests.len()), ("configmap/a configured (dry run)\n", 1));
+    }
+
+    #[test]
+    fn conflicts_are_explained() {
+        let refused = |code| {
+            let message = Some("Apply failed with 1 conflict: conflict with \"a\": .data.k".into());
+            let status = k8s_openapi::apimachinery::pkg::apis::meta::v1::Status { code: Some(code), message, ..Default::default() };
+            explain_conflict(Error::Api(Box::new(status))).to_string()
+        };
+        assert!(refused(409).starts_with("error: Apply failed with 1 conflict: conflict with \"a\": .data.k\nPlease review the fields"));
+        assert!(!refused(422).contains("Please review"));
     }
 
     #[tokio::test]

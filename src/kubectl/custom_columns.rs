@@ -5,8 +5,8 @@
 use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::jsonpath::Template;
 use super::tabs;
+use crate::api::jsonpath::Template;
 
 /// Headers and where their values are.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Columns {
             let mut cells = Vec::with_capacity(self.columns.len());
             for (_, path) in &self.columns {
                 let values = path.values(item)?;
-                let shown: Vec<String> = values.iter().map(|value| super::jsonpath::show(value)).collect();
+                let shown: Vec<String> = values.iter().map(|value| crate::api::jsonpath::show(value)).collect();
                 cells.push(if shown.is_empty() { "<none>".to_string() } else { shown.join(",") });
             }
             text.push_str(&cells.join("\t"));

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use crate::api::patch::PatchError;
 use crate::api::selector::SelectorError;
 
-use super::jsonpath::JsonPathError;
+use crate::api::jsonpath::TemplateError;
 
 /// What the functions of this module give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,22 +77,9 @@ pub enum Error {
     /// YAML cannot be written.
     #[error("error: writing YAML: {0}")]
     Yaml(#[source] serde_yaml::Error),
-    /// A JSONPath template is malformed.
-    #[error("error: error parsing jsonpath {template}, {source}")]
-    JsonPath {
-        /// The template.
-        template: String,
-        /// What is wrong.
-        source: JsonPathError,
-    },
-    /// A JSONPath template does not fit the object.
-    #[error("error: error executing jsonpath {template:?}: Error executing template: {source}")]
-    JsonPathRun {
-        /// The template.
-        template: String,
-        /// What is wrong.
-        source: JsonPathError,
-    },
+    /// A JSONPath template is malformed, or does not fit the object.
+    #[error(transparent)]
+    JsonPath(#[from] TemplateError),
     /// A selector is malformed.
     #[error("error: {0}")]
     Selector(#[from] SelectorError),

@@ -9,13 +9,13 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
-use super::jsonpath::Template;
 use super::objects::Selection;
 use super::output::{Output, without_managed_fields};
 use super::session::{Event, JSON, Session, TABLE, with_query};
 use super::table::{self, Layout};
 use super::target::{self, Target};
 use super::verb::Verb;
+use crate::api::jsonpath::Template;
 
 /// Flags of `get`.
 #[derive(Args, Clone, Debug, Default)]

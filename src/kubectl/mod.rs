@@ -27,7 +27,6 @@ mod expose;
 mod flags;
 mod generators;
 mod get;
-mod jsonpath;
 mod kubeconfig;
 mod label;
 mod logs;

@@ -7,8 +7,8 @@ use super::catalog::Resource;
 use super::custom_columns::Columns;
 use super::error::{Error, Result};
 use super::flags::Change;
-use super::jsonpath::Template;
 use super::session::Session;
+use crate::api::jsonpath::Template;
 
 /// How objects are shown.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::flags::duration;
-use super::jsonpath::{Template, show};
 use super::objects::{Found, Selection};
 use super::session::{JSON, Session, with_query};
 use super::verb::Verb;
+use crate::api::jsonpath::{Template, show};
 
 /// Flags of `wait`.
 #[derive(Args, Clone, Debug)]

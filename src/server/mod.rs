@@ -7,14 +7,19 @@
 //!
 //! Never: decides anything that belongs to a part, or talks to an agent but over HTTP.
 
+pub mod aggregation;
 pub mod auth;
 mod bootstrap;
+pub mod callouts;
 pub mod controllers;
+pub mod custom;
 pub mod encryption;
 pub mod http;
+mod kind_types;
 pub mod kinds;
 pub mod outbound;
 pub mod pki;
+pub mod quota;
 pub mod reconcile;
 pub mod registry;
 pub mod scheduler;
@@ -34,16 +39,19 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Rev, Status};
 use crate::config::ServerConfig;
 use crate::transport;
+use aggregation::Aggregator;
 use auth::Authenticator;
 use auth::token::TokenKey;
 use controllers::ControllersConfig;
+use custom::CustomKinds;
 use encryption::{Encryption, EncryptionError, Keeper};
 use http::audit::policy::PolicyError;
 use http::health::SHUTDOWN;
-use http::openapi::Documents;
+use http::openapi;
 use http::plain::Readiness;
 use http::{App, ClusterInfo};
 use kinds::KINDS;
+use outbound::Outbound;
 use pki::{Pki, PkiConfig, PkiError};
 use registry::{Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
@@ -148,18 +156,20 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     }
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
-    let registry = Registry::with_parts(
-        store,
-        &KINDS,
-        Parts { config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports }, ..Parts::default() },
-    );
+    let outbound = Outbound::new(store.clone(), None);
+    let parts = Parts {
+        config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports },
+        extensions: Arc::new(CustomKinds::new(outbound.clone())),
+        callout: Arc::new(callouts::Webhooks(outbound.clone())),
+    };
+    let registry = Registry::with_parts(store, &KINDS, parts);
     let stopping = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
     let app = App::build(
         registry.clone(),
         Authenticator::new(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?, config.token.as_deref()),
-        Arc::new(Documents::new(&KINDS)),
+        Arc::new(openapi::Live::new(registry.clone())),
         Arc::new(pki.kubelet_client_tls()?),
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
         readiness.clone(),
@@ -170,6 +180,9 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let counted = stats.clone();
     app.metrics.add(Box::new(move |out| counted.write(out)));
     tasks.spawn(http::fairness::keep(app.fairness.clone(), registry.store().clone(), stopping.clone()));
+    let aggregator = Aggregator::new(registry.clone(), outbound);
+    app.aggregator.set(aggregator.clone()).ok();
+    tasks.spawn(aggregation::run(aggregator, stopping.clone()));
     let (tls, stop) = (Arc::new(pki.server_tls()?), stopping.clone());
     tasks.spawn(async move {
         if let Err(error) = transport::serve("API", listener, tls, http::router(app), http::identify, stop).await {
@@ -180,6 +193,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     readiness.set(BOOTSTRAPPED, true);
     let mut controllers = controllers::controllers(&controllers_config(config, &pki));
     controllers.push(Box::new(scheduler::Scheduler));
+    controllers.push(Box::new(controllers::PolicyTypes { kinds: Box::new(kind_types::ServedTypes(registry.clone())) }));
     tasks.spawn(reconcile::run(registry.clone(), controllers, stats, stopping.clone()));
     tasks.spawn(keep_backups(registry.clone(), dir.clone(), stopping.clone()));
     let shutdown_delay = config.shutdown_delay;

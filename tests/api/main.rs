@@ -1,14 +1,20 @@
 //! The API over HTTP, without sockets: each test has a server of its own.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod admission;
+mod aggregation;
+mod apply;
 mod auth;
+mod custom;
 mod kinds;
 mod outbound;
 mod peer;
+mod policies;
 mod protobuf;
 mod record;
 mod samples;
 mod support;
+mod webhooks;
 
 use orch::server::kinds::KINDS;
 use support::server;
@@ -84,7 +90,6 @@ async fn what_is_refused() {
     api.no(404, "GET", "/apis/example.org/v1/things", "").await;
     api.no(405, "POST", "/api/v1/configmaps", "metadata: {name: a}").await;
     api.no(400, "GET", &format!("{CONFIGMAPS}?limit=many"), "").await;
-    api.no(501, "PATCH", "/api/v1/namespaces/default/pods/a/ephemeralcontainers", "{}").await;
     for path in ["/api", "/apis", "/api/v1/pods", "/metrics", "/openapi/v2"] {
         assert_eq!(api.ask("", "GET", path, &[], "").await.code, 401, "{path}");
     }

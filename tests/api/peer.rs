@@ -19,6 +19,19 @@ pub struct Https {
     pub ca_pem: String,
 }
 
+impl Https {
+    /// The CA in the base64 that manifests carry.
+    pub fn ca_bundle(&self) -> String {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(&self.ca_pem)
+    }
+
+    /// The client configuration of a webhook at `path`.
+    pub fn client_config(&self, path: &str) -> String {
+        format!("{{url: 'https://{}{path}', caBundle: {}}}", self.address, self.ca_bundle())
+    }
+}
+
 /// Serves `answer` under these names, with a certificate signed by a new authority.
 pub async fn https<F, R>(names: &[&str], answer: F) -> Https
 where

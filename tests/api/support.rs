@@ -8,14 +8,21 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use orch::api::{Key, Kind};
+use orch::server::aggregation::{self, Aggregator};
 use orch::server::auth::Authenticator;
 use orch::server::auth::token::TokenKey;
+use orch::server::callouts::Webhooks;
+use orch::server::controllers::{self, ControllersConfig, ResourceInfo};
+use orch::server::custom::CustomKinds;
 use orch::server::http::plain::Readiness;
-use orch::server::http::{App, ClusterInfo, OpenApi, Peer, Settings, fairness, router};
+use orch::server::http::{App, AppState, ClusterInfo, OpenApi, Peer, Settings, fairness, openapi, router};
 use orch::server::kinds::KINDS;
+use orch::server::outbound::Outbound;
 use orch::server::pki::{Pki, PkiConfig};
-use orch::server::registry::{Registry, User};
-use orch::server::store::{Limits, Store};
+use orch::server::reconcile;
+use orch::server::registry::{Parts, Registry, User};
+use orch::server::store::{Change, Draft, Expect, Limits, Store};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
@@ -41,6 +48,7 @@ impl OpenApi for NoDocuments {
 pub struct Server {
     router: axum::Router,
     _stopping: DropGuard,
+    app: AppState,
     _dir: tempfile::TempDir,
 }
 
@@ -58,13 +66,37 @@ impl Answer {
     }
 }
 
-/// A server with the namespace `default`.
+/// A server with the namespace `default`, of built-in kinds and without controllers.
 pub async fn server() -> Server {
-    server_with(Settings::default()).await
+    make(false, Settings::default()).await
 }
 
-/// The same, as somebody chose.
+/// The same as [`server`], as somebody chose.
 pub async fn server_with(settings: Settings) -> Server {
+    make(false, settings).await
+}
+
+/// A server with the namespace `default`, custom kinds, all controllers, and OpenAPI.
+pub async fn whole_server() -> Server {
+    make(true, Settings::default()).await
+}
+
+fn controllers_config(ca_pem: &str) -> ControllersConfig {
+    let resource = |kind: &orch::server::registry::KindRef| {
+        let names = kind.names().clone();
+        ResourceInfo { group: names.group, kind: names.kind, resource: names.resource, namespaced: kind.info.namespaced }
+    };
+    ControllersConfig {
+        ca_pem: ca_pem.into(),
+        service_ip: [10, 43, 0, 1].into(),
+        advertise_address: [192, 0, 2, 1].into(),
+        advertise_port: 6443,
+        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        started: jiff::Timestamp::now(),
+    }
+}
+
+async fn make(whole: bool, settings: Settings) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let config = PkiConfig {
         host_name: "h".into(),
@@ -77,11 +109,26 @@ pub async fn server_with(settings: Settings) -> Server {
     let store = Store::open(&dir.path().join("db"), Limits::default()).unwrap();
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
+    let outbound = Outbound::new(store.clone(), None);
+    let mut parts = Parts { callout: Arc::new(Webhooks(outbound.clone())), ..Parts::default() };
+    if whole {
+        parts.extensions = Arc::new(CustomKinds::new(outbound));
+    }
+    let registry = Registry::with_parts(store, &KINDS, parts);
     let stopping = CancellationToken::new();
+    if whole {
+        tokio::spawn(reconcile::run(
+            registry.clone(),
+            controllers::controllers(&controllers_config(pki.ca_pem())),
+            Arc::default(),
+            stopping.clone(),
+        ));
+    }
+    let documents: Arc<dyn OpenApi> = if whole { Arc::new(openapi::Live::new(registry.clone())) } else { Arc::new(NoDocuments) };
     let app = App::build(
-        Registry::new(store, &KINDS),
+        registry,
         Authenticator::new(key, None),
-        Arc::new(NoDocuments),
+        documents,
         Arc::new(pki.kubelet_client_tls().unwrap()),
         cluster,
         Arc::new(Readiness::new(&[])),
@@ -89,12 +136,27 @@ pub async fn server_with(settings: Settings) -> Server {
     )
     .with(settings);
     tokio::spawn(fairness::keep(app.fairness.clone(), app.registry.store().clone(), stopping.clone()));
-    let server = Server { router: router(app), _stopping: stopping.drop_guard(), _dir: dir };
+    let server = Server { router: router(app.clone()), app, _stopping: stopping.drop_guard(), _dir: dir };
     server.yes("POST", "/api/v1/namespaces", "metadata: {name: default}").await;
     server
 }
 
 impl Server {
+    /// Keeps APIServices from now on, and relays what they say.
+    pub fn aggregate(&self) {
+        let registry = self.app.registry.clone();
+        let aggregator = Aggregator::new(registry.clone(), Outbound::new(registry.store().clone(), None));
+        self.app.aggregator.set(aggregator.clone()).ok();
+        tokio::spawn(aggregation::run(aggregator, self.app.stopping.clone()));
+    }
+
+    /// Writes an object past all validation, for what tests need and clients may not have (endpoints on the loopback).
+    pub async fn put_unchecked<T: Kind>(&self, yaml: &str) {
+        let object: T = serde_yaml::from_str(yaml).unwrap();
+        let key = Key::of::<T>(object.meta().namespace.as_deref().unwrap(), object.meta().name.as_deref().unwrap());
+        self.app.registry.store().commit(key, Expect::Absent, Change::Put(Draft::of(Arc::new(object)))).await.unwrap();
+    }
+
     /// Sends a request as `user` (empty: without a certificate) with `headers`; the body is YAML unless a header says otherwise.
     pub async fn send(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> axum::response::Response {
         self.send_bytes(user, method, uri, headers, body.as_bytes()).await
@@ -114,7 +176,11 @@ impl Server {
     }
 
     async fn through(router: axum::Router, user: &str, mut request: Request<Body>) -> axum::response::Response {
-        let groups = if user == "admin" { vec!["system:masters".into()] } else { vec!["system:authenticated".into()] };
+        let groups = match user {
+            "admin" => vec!["system:masters".into()],
+            _ if user.starts_with("system:node:") => vec!["system:nodes".into(), "system:authenticated".into()],
+            _ => vec!["system:authenticated".into()],
+        };
         let known = (!user.is_empty()).then(|| User { name: user.into(), groups, ..User::default() });
         let peer = Arc::new(Peer { address: ([192, 0, 2, 2], 1).into(), user: known });
         request.extensions_mut().insert(peer);

@@ -6,13 +6,10 @@
 //!
 //! Never: decoding into a typed object, defaulting or validation of the result; that is the registry's.
 
-mod apply;
 mod strategic;
 
 use json_patch::PatchOperation;
 use serde_json::Value;
-
-pub use apply::apply;
 
 /// Most operations that a JSON patch may have, as upstream's `maxJSONPatchOperations`.
 const MAX_OPERATIONS: usize = 10_000;

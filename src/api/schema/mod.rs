@@ -10,9 +10,12 @@
 //! Never: descriptions, formats or required fields. Those stay in the schemas.
 
 mod facts;
+mod zero;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+
+pub use zero::{fill, filter, zero};
 
 /// How server-side apply treats a list (`x-kubernetes-list-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

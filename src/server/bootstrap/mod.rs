@@ -47,7 +47,7 @@ static OPTIONS: LazyLock<WriteOptions> = LazyLock::new(|| {
     let user = User { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..User::default() };
     WriteOptions {
         user: Arc::new(user),
-        field_manager: "orch".into(),
+        field_manager: "kube-apiserver".into(),
         field_validation: FieldValidation::Strict,
         ..WriteOptions::default()
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentCondition, ReplicaSetCondition};
 use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::api::core::v1::{NamespaceCondition, NodeCondition, PodCondition};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pods::stamp;
@@ -38,6 +39,7 @@ macro_rules! conditions {
 conditions! {
     PodCondition: |text| text.to_owned(), |c| (&c.type_, &c.status);
     NodeCondition: |text| text.to_owned(), |c| (&c.type_, &c.status);
+    CustomResourceDefinitionCondition: |text| text.to_owned(), |c| (&c.type_, &c.status);
     NamespaceCondition: |text| text.to_owned(), |c| (&c.type_, &c.status);
     JobCondition: |text| text.to_owned(), |c| (&c.type_, &c.status);
     DeploymentCondition: |text| Some(text.to_owned()), |c| (c.type_.as_deref().unwrap_or(""), c.status.as_deref().unwrap_or(""));

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::ResourceInfo;
@@ -36,15 +37,25 @@ impl Garbage {
     }
 
     /// The key of an owner as a dependent in `namespace` names it; `None` when its kind is not known.
-    fn owner_key(&self, owner: &OwnerReference, namespace: &str) -> Option<Key> {
+    fn owner_key(&self, owner: &OwnerReference, namespace: &str, view: &View) -> Option<Key> {
         let group = group_of(owner);
-        let (resource, namespaced) = self.kinds.get(&(group.to_owned(), owner.kind.clone()))?;
+        let (resource, namespaced) = self.kind(group, &owner.kind, view)?;
         // A cluster-scoped dependent can't have a namespaced owner: such a reference never resolves, as upstream.
-        Some(Key::new(group, resource, if *namespaced { namespace } else { "" }, &owner.name))
+        Some(Key::new(group, &resource, if namespaced { namespace } else { "" }, &owner.name))
+    }
+
+    /// Resource of a kind, and whether it is namespaced: built in, or defined in the store.
+    fn kind(&self, group: &str, kind: &str, view: &View) -> Option<(String, bool)> {
+        if let Some(builtin) = self.kinds.get(&(group.to_owned(), kind.to_owned())) {
+            return Some(builtin.clone());
+        }
+        let mut crds = view.list::<CustomResourceDefinition>(None).filter(|_| group.contains('.'));
+        let crd = crds.find(|crd| crd.spec.group == group && crd.spec.names.kind == kind)?;
+        Some((crd.spec.names.plural.clone(), crd.spec.scope == "Namespaced"))
     }
 
     fn exists(&self, owner: &OwnerReference, namespace: &str, view: &View) -> bool {
-        let Some(key) = self.owner_key(owner, namespace) else { return true };
+        let Some(key) = self.owner_key(owner, namespace, view) else { return true };
         view.entry(&key).is_some_and(|entry| entry.meta.uid.as_deref() == Some(&owner.uid))
     }
 }
@@ -65,9 +76,8 @@ impl Controller for Garbage {
     fn reconcile(&self, key: &Key, view: &View) -> Outcome {
         if let Some(kind) = key.resource().strip_prefix('#') {
             // An owner named by kind, because a dependent of it went away.
-            let named = self.kinds.get(&(key.group().to_owned(), kind.to_owned()));
-            let Some((resource, namespaced)) = named else { return Outcome::default() };
-            let owner = Key::new(key.group(), resource, if *namespaced { key.namespace() } else { "" }, key.name());
+            let Some((resource, namespaced)) = self.kind(key.group(), kind, view) else { return Outcome::default() };
+            let owner = Key::new(key.group(), &resource, if namespaced { key.namespace() } else { "" }, key.name());
             return view.entry(&owner).map(|entry| as_owner(entry, view)).unwrap_or_default().into();
         }
         let Some(entry) = view.entry(key) else {
@@ -149,7 +159,7 @@ impl Garbage {
             let same = |owner: &OwnerReference| {
                 owner.name == key.name()
                     && group_of(owner) == key.group()
-                    && self.owner_key(owner, entry.key.namespace()).as_ref() == Some(key)
+                    && self.owner_key(owner, entry.key.namespace(), view).as_ref() == Some(key)
             };
             owners.iter().any(same)
         };

@@ -5,6 +5,7 @@
 mod cluster_role_aggregation;
 mod conditions;
 mod daemonset;
+mod definitions;
 mod deployment;
 mod endpoints;
 mod event_ttl;
@@ -18,12 +19,16 @@ mod namespace_lifecycle;
 mod node_lifecycle;
 mod pod_gc;
 mod pods;
+mod policy_types;
 mod replicaset;
+mod resource_quota;
 mod statefulset;
+mod storage_protection;
 
 use std::borrow::Cow;
 
 use crate::server::reconcile::Controller;
+pub use policy_types::{KindTypes, PolicyTypes};
 
 /// What the garbage collector must know of a served resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(namespace_defaults::DefaultAccounts),
         Box::new(namespace_defaults::RootCa { ca_pem: config.ca_pem.clone() }),
         Box::new(namespace_lifecycle::Namespaces),
+        Box::new(definitions::Definitions),
+        Box::new(definitions::Instances),
         Box::new(garbage::Garbage::new(&config.resources)),
         Box::new(node_lifecycle::Nodes { started: config.started }),
         Box::new(pod_gc::PodGarbage),
@@ -81,5 +88,9 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(job::Jobs),
         Box::new(daemonset::DaemonSets),
         Box::new(statefulset::StatefulSets),
+        Box::new(resource_quota::ResourceQuotas),
+        Box::new(storage_protection::ClaimProtection),
+        Box::new(storage_protection::VolumeProtection),
+        Box::new(storage_protection::ClassProtection),
     ]
 }

@@ -1,26 +1,33 @@
 //! Discovery: which groups, versions, resources and verbs there are.
 //!
-//! Made once from the table of kinds and from [`SPECIAL`], the subresources that are not generic; served in the legacy form (a document
+//! Made from the table of kinds and from [`SPECIAL`], the subresources that are not generic, and again whenever a kind comes or goes; served in the legacy form (a document
 //! per group version) and the aggregated form (one document for `/api`, one for `/apis`), with an ETag.
 //!
 //! Follows upstream's `endpoints/discovery`; the order of groups is that of kube-apiserver's priorities.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{ETAG, IF_NONE_MATCH, VARY};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::negotiate::{Encoding, clauses, negotiate_plain};
-use super::{Call, reply};
+use super::{Call, aggregate, reply};
 use crate::api::{Status, protobuf};
+use crate::server::aggregation::{Aggregator, RemoteVersion};
 use crate::server::registry::strategy::Subresource;
-use crate::server::registry::{KindDef, KindRef};
+use crate::server::registry::{KindDef, KindRef, Registry, same_kinds};
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Those of custom kinds, in upstream's order.
+const CUSTOM: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART: &[&str] = &["get", "patch", "update"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
@@ -32,11 +39,13 @@ const SPECIAL: &[Special<'static>] = &[
     ("", "nodes", "proxy", ("", "v1", "NodeProxyOptions"), PROXY),
     ("", "pods", "attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
     ("", "pods", "binding", ("", "v1", "Binding"), &["create"]),
+    ("", "pods", "ephemeralcontainers", ("", "v1", "Pod"), PART),
     ("", "pods", "eviction", ("policy", "v1", "Eviction"), &["create"]),
     ("", "pods", "exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
     ("", "pods", "log", ("", "v1", "Pod"), &["get"]),
     ("", "pods", "portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
     ("", "pods", "proxy", ("", "v1", "PodProxyOptions"), PROXY),
+    ("", "pods", "resize", ("", "v1", "Pod"), PART),
     ("", "serviceaccounts", "token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
     ("", "services", "proxy", ("", "v1", "ServiceProxyOptions"), PROXY),
     ("certificates.k8s.io", "certificatesigningrequests", "approval", ("certificates.k8s.io", "v1", "CertificateSigningRequest"), PART),
@@ -78,6 +87,8 @@ struct Resource<'a> {
     short: &'a [Cow<'static, str>],
     categories: &'a [Cow<'static, str>],
     subresources: Vec<Special<'a>>,
+    /// Of the version that is stored, if any is.
+    storage_hash: Option<String>,
 }
 
 /// A document with its ETag.
@@ -102,6 +113,26 @@ pub struct Discovery {
     legacy: BTreeMap<String, Document>,
     /// By root (`/api`, `/apis`) and version of the aggregated API.
     aggregated: BTreeMap<(&'static str, &'static str), Document>,
+}
+
+/// The documents of the kinds that are served now.
+#[derive(Default)]
+pub struct Live {
+    present: Mutex<Option<(Vec<KindRef>, Arc<Discovery>)>>,
+}
+
+impl Live {
+    /// The documents, made anew if the kinds changed since the last time.
+    pub fn now(&self, registry: &Registry) -> Arc<Discovery> {
+        let kinds = registry.kinds();
+        let mut present = self.present.lock();
+        if let Some((_, discovery)) = present.as_ref().filter(|(before, _)| same_kinds(before, &kinds)) {
+            return discovery.clone();
+        }
+        let discovery = Arc::new(Discovery::new(&kinds));
+        *present = Some((kinds, discovery.clone()));
+        discovery
+    }
 }
 
 /// GA before beta before alpha, then the larger number: `v2`, `v1`, `v1beta2`, `v1beta1`, `v1alpha1`.
@@ -148,6 +179,10 @@ fn describe(kind: &KindDef) -> Resource<'_> {
     subresources.sort_by_key(|s| s.2);
     let verbs = match (kind.info.virtual_only, kind.group(), kind.resource()) {
         (true, ..) => vec!["create"],
+        _ if kind.definition().is_some() => {
+            let open = |verb: &&str| kind.closed(verb).is_none() || !["patch", "create", "update"].contains(verb);
+            CUSTOM.iter().copied().filter(open).collect()
+        }
         (_, "", "namespaces") => ALL.iter().copied().filter(|verb| *verb != "deletecollection").collect(),
         _ => ALL.to_vec(),
     };
@@ -160,7 +195,15 @@ fn describe(kind: &KindDef) -> Resource<'_> {
         short: &kind.info.short,
         categories: &kind.info.categories,
         subresources,
+        storage_hash: (!kind.info.virtual_only).then(|| storage_hash(kind)),
     }
+}
+
+/// Changes when objects are stored in another version (apiserver `pkg/endpoints/discovery/storageversionhash.go`).
+fn storage_hash(kind: &KindDef) -> String {
+    let (group, version) = kind.storage_version();
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{group}/{version}/{}", kind.kind()).as_bytes());
+    STANDARD.encode(&digest.as_ref()[..8])
 }
 
 /// A group with its versions, preferred first.
@@ -207,6 +250,9 @@ fn legacy_resource(resource: &Resource<'_>) -> Vec<Value> {
     }
     if !resource.categories.is_empty() {
         main["categories"] = json!(resource.categories);
+    }
+    if let Some(hash) = &resource.storage_hash {
+        main["storageVersionHash"] = hash.as_str().into();
     }
     let parts = resource.subresources.iter().map(|(group, _, name, (kind_group, kind_version, kind), verbs)| {
         let mut part = json!({
@@ -302,17 +348,22 @@ fn wants_aggregated(accept: &str) -> Option<(&'static str, Encoding)> {
 /// Answers `/api`, `/apis` and what is below them as far as it is no resource.
 pub(super) fn serve(call: &Call, path: &str) -> Result<Response, Status> {
     let accept = call.accept();
-    let discovery = &call.app.discovery;
+    let discovery = call.app.discovery.now(&call.app.registry);
     let version = if path == "/api" || path == "/apis" { wants_aggregated(&accept) } else { None };
     let root = if path == "/api" { "/api" } else { "/apis" };
+    let remotes = call.app.aggregator.get().map(Aggregator::remotes).unwrap_or_default();
     let (document, content_type) = match version {
         Some((version, encoding)) => {
-            let document = discovery.aggregated.get(&(root, version)).ok_or_else(Status::no_such_path)?;
+            let document = discovery.aggregated.get(&(root, version)).cloned();
+            let document = with_remotes(path, true, document, &remotes).ok_or_else(Status::no_such_path)?;
             let media = if encoding == Encoding::Protobuf { protobuf::MEDIA_TYPE } else { reply::JSON };
-            (document.clone(), format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"))
+            (document, format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"))
         }
         None if path == "/api" => (Document::new(&versions(&call.app.cluster.server_address)), reply::JSON.into()),
-        None => (discovery.legacy.get(path).ok_or_else(Status::no_such_path)?.clone(), reply::JSON.into()),
+        None => {
+            let document = with_remotes(path, false, discovery.legacy.get(path).cloned(), &remotes);
+            (document.ok_or_else(Status::no_such_path)?, reply::JSON.into())
+        }
     };
     let known = call.header(IF_NONE_MATCH);
     let mut response = match known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == document.etag) {
@@ -332,6 +383,15 @@ pub(super) fn serve(call: &Call, path: &str) -> Result<Response, Status> {
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
+}
+
+/// A document with the groups that other servers serve.
+fn with_remotes(path: &str, aggregated: bool, document: Option<Document>, remotes: &[RemoteVersion]) -> Option<Document> {
+    if remotes.is_empty() {
+        return document;
+    }
+    let own = document.and_then(|document| serde_json::from_slice(&document.body).ok());
+    aggregate::merged(path, aggregated, own, remotes).map(|merged| Document::new(&merged))
 }
 
 fn versions(server_address: &str) -> Value {

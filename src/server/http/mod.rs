@@ -11,7 +11,9 @@
 //! Never: touches the store but through the registry and its snapshots, or knows a kind that is not in the table (special subresources
 //! excepted).
 
+mod aggregate;
 pub mod audit;
+mod connect;
 pub mod discovery;
 mod drain;
 pub mod fairness;
@@ -36,7 +38,7 @@ mod verbs;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -52,11 +54,11 @@ use k8s_openapi::Resource;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Status;
+use crate::server::aggregation::Aggregator;
 use crate::server::auth::impersonate::Wanted;
 use crate::server::auth::{Attributes, Authenticator, Authority, Decision, authz};
 use crate::server::registry::{KindRef, Registry, User};
 use audit::{Audit, Record};
-use discovery::Discovery;
 use fairness::Fairness;
 use metrics::Metrics;
 use path::RequestInfo;
@@ -131,9 +133,11 @@ pub struct App {
     /// What was chosen.
     pub settings: Settings,
     /// What clients can discover.
-    pub discovery: Discovery,
+    pub discovery: discovery::Live,
     /// Cancelled when the server stops: streams end.
     pub stopping: CancellationToken,
+    /// Where requests for what other servers serve go; not set: nowhere.
+    pub aggregator: OnceLock<Aggregator>,
 }
 
 /// Shared by all requests.
@@ -164,7 +168,6 @@ impl App {
         readiness: Arc<Readiness>,
         stopping: CancellationToken,
     ) -> App {
-        let discovery = Discovery::new(registry.builtin());
         let authority = Arc::new(Authority::default());
         registry.set_authorizer(authority.clone());
         App {
@@ -178,8 +181,9 @@ impl App {
             metrics: Metrics::default(),
             fairness: Arc::default(),
             settings: Settings::default(),
-            discovery,
+            discovery: discovery::Live::default(),
             stopping,
+            aggregator: OnceLock::new(),
         }
     }
 
@@ -355,8 +359,13 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, request: Reques
         trace.decided(&decision);
         refuse(&user, &asked, &decision)?;
     }
+    let elsewhere = aggregate::remote_of(&app, &info.path);
     let call = Call { app, info, query, user, request, record: trace.record() };
-    let response = if call.info.is_resource { verbs::resource(call).await } else { plain::serve(call).await };
+    let response = match elsewhere {
+        Some(service) => aggregate::relay(call, service).await,
+        None if call.info.is_resource => verbs::resource(call).await,
+        None => plain::serve(call).await,
+    };
     response.map(|response| trace::seated(seat, response))
 }
 

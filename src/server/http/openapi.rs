@@ -3,7 +3,7 @@
 //! Words: a *document* is one of the v3 documents (one per group and version) or the v2 one (everything, as JSON or as the protobuf
 //! messages of the gnostic library that clients parse). An *operation* is one verb on one path.
 //!
-//! Documents follow from the table of kinds alone and never change while the server runs. They are large (apps/v1: almost a
+//! Documents follow from the kinds alone; when a kind comes or goes, those that it is in are made again ([`Live`]). They are large (apps/v1: almost a
 //! megabyte) and rarely asked for, so each is made on demand and kept compressed only; the hash in the index is of its content.
 //!
 //! Follows upstream's published `api/openapi-spec` and kube-openapi's handlers. Never: HTTP. Whoever serves these negotiates.
@@ -27,8 +27,8 @@ use parking_lot::Mutex;
 use schemars::{Schema, SchemaGenerator};
 use sha2::{Digest, Sha256};
 
-use crate::server::registry::KindRef;
 use crate::server::registry::strategy::Subresource;
+use crate::server::registry::{KindRef, Registry, same_kinds};
 
 /// Makes the schema of a kind.
 pub type SchemaOf = Arc<dyn Fn(&mut SchemaGenerator) -> Schema + Send + Sync>;
@@ -42,6 +42,8 @@ pub struct KindDoc {
     pub version: Cow<'static, str>,
     /// `Pod`.
     pub kind: Cow<'static, str>,
+    /// `PodList`.
+    pub list_kind: Cow<'static, str>,
     /// `pods`.
     pub resource: Cow<'static, str>,
     /// Whether objects live in a namespace.
@@ -61,6 +63,7 @@ impl From<&KindRef> for KindDoc {
             group: names.group,
             version: names.version,
             kind: names.kind,
+            list_kind: names.list_kind,
             resource: names.resource,
             namespaced: kind.info.namespaced,
             virtual_only: kind.info.virtual_only,
@@ -100,36 +103,73 @@ pub enum Name {
 /// All documents of a table of kinds.
 pub struct Documents {
     kinds: Vec<KindDoc>,
+    /// What `kinds` was made of, if anything.
+    rows: Vec<KindRef>,
     /// What was asked for, compressed.
     made: Mutex<BTreeMap<Name, Document>>,
-    /// The index, once it was asked for.
-    index: Mutex<Option<Bytes>>,
+    /// Hashes of the documents of v3, for the index.
+    hashes: Mutex<BTreeMap<String, String>>,
 }
 
-impl super::OpenApi for Documents {
+/// The documents of the kinds that a registry serves now.
+pub struct Live {
+    registry: Registry,
+    present: Mutex<Arc<Documents>>,
+}
+
+impl Live {
+    /// None made yet.
+    pub fn new(registry: Registry) -> Live {
+        Live { registry, present: Mutex::new(Arc::new(Documents::of(Vec::new()))) }
+    }
+
+    fn now(&self) -> Arc<Documents> {
+        let kinds = self.registry.kinds();
+        let mut present = self.present.lock();
+        if !same_kinds(&present.rows, &kinds) {
+            *present = Arc::new(present.changed(&kinds));
+        }
+        present.clone()
+    }
+}
+
+impl super::OpenApi for Live {
     fn v2_json(&self) -> Bytes {
-        Documents::v2_json(self)
+        self.now().v2_json()
     }
     fn v2_protobuf(&self) -> Bytes {
-        Documents::v2_protobuf(self)
+        self.now().v2_protobuf()
     }
     fn v3_index(&self) -> Bytes {
-        Documents::v3_index(self)
+        self.now().v3_index()
     }
     fn v3(&self, group_version_path: &str) -> Option<Bytes> {
-        Documents::v3(self, group_version_path)
+        self.now().v3(group_version_path)
     }
 }
 
 impl Documents {
     /// The documents of these kinds.
     pub fn new(kinds: &[KindRef]) -> Documents {
-        Documents::of(kinds.iter().map(KindDoc::from).collect())
+        Documents { rows: kinds.to_vec(), ..Documents::of(kinds.iter().map(KindDoc::from).collect()) }
+    }
+
+    /// The documents of other kinds, with those of this that are the same.
+    fn changed(&self, kinds: &[KindRef]) -> Documents {
+        let fresh = Documents::new(kinds);
+        let rows = |documents: &Documents, root: &str| -> Vec<KindRef> {
+            let there = documents.kinds.iter().zip(&documents.rows).filter(|(kind, _)| kind.root() == root);
+            there.map(|(_, row)| row.clone()).collect()
+        };
+        let same = |root: &String| same_kinds(&rows(self, root), &rows(&fresh, root));
+        let hashes = self.hashes.lock().clone().into_iter().filter(|(root, _)| same(root)).collect();
+        let made = self.made.lock().clone().into_iter().filter(|(name, _)| matches!(name, Name::V3(root) if same(root))).collect();
+        Documents { made: Mutex::new(made), hashes: Mutex::new(hashes), ..fresh }
     }
 
     /// The documents of these kinds.
     pub fn of(kinds: Vec<KindDoc>) -> Documents {
-        Documents { kinds, made: Mutex::default(), index: Mutex::default() }
+        Documents { kinds, rows: Vec::new(), made: Mutex::default(), hashes: Mutex::default() }
     }
 
     /// `/openapi/v2` as JSON.
@@ -144,7 +184,7 @@ impl Documents {
 
     /// `/openapi/v3`: the paths of all documents, with hashes.
     pub fn v3_index(&self) -> Bytes {
-        self.index.lock().get_or_insert_with(|| self.make_index()).clone()
+        self.make_index()
     }
 
     /// `/openapi/v3/PATH`, such as `apis/apps/v1`. `None` when no kind is served there.
@@ -185,8 +225,13 @@ impl Documents {
         let paths: serde_json::Map<_, _> = roots
             .into_iter()
             .filter_map(|root| {
-                let content = self.make(&Name::V3(root.clone()))?;
-                let url = format!("/openapi/v3/{root}?hash={}", hash(&content));
+                let known = self.hashes.lock().get(&root).cloned();
+                let hash = match known {
+                    Some(hash) => hash,
+                    None => hash(&self.make(&Name::V3(root.clone()))?),
+                };
+                let url = format!("/openapi/v3/{root}?hash={hash}");
+                self.hashes.lock().insert(root.clone(), hash);
                 Some((root, serde_json::json!({ "serverRelativeURL": url })))
             })
             .collect();

@@ -5,9 +5,10 @@ use http::Method;
 use serde_json::json;
 
 use super::negotiate::{clauses, negotiate_document};
-use super::{Call, discovery, health, only, reply, secrets};
+use super::{Call, aggregate, discovery, health, only, reply, secrets};
 use crate::api::Status;
 use crate::metrics::Text;
+use crate::server::aggregation::Aggregator;
 pub use health::Readiness;
 
 /// What may be read without credentials.
@@ -30,7 +31,7 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
         "/version" => Ok(version(&call)),
         "/metrics" => Ok(metrics(call.app.metrics.text())),
         "/metrics/slis" => Ok(metrics(call.app.readiness.slis(call.app.registry.store().is_healthy()))),
-        "" => Ok(reply::json(200, &json!({"paths": discovery::paths(&call.app.discovery)}))),
+        "" => Ok(reply::json(200, &json!({"paths": discovery::paths(&call.app.discovery.now(&call.app.registry))}))),
         "/openid/v1/jwks" => Ok(reply::bytes(200, "application/jwk-set+json", call.app.authenticator.token_key().jwks().to_string())),
         "/.well-known/openid-configuration" => Ok(openid(&call)),
         path if path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") => {
@@ -123,7 +124,11 @@ fn openapi(call: &Call, path: &str) -> Result<Response, Status> {
             }
             Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v2_json()))
         }
-        "/openapi/v3" => Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v3_index())),
+        "/openapi/v3" => {
+            let remotes = call.app.aggregator.get().map(Aggregator::remotes).unwrap_or_default();
+            let index = aggregate::with_documents(documents.v3_index(), &remotes);
+            Ok(reply::encoded(200, negotiate_document(&accept)?, index))
+        }
         _ => {
             let group_version = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
             let document = documents.v3(group_version).ok_or_else(Status::no_such_path)?;

@@ -178,11 +178,14 @@ impl Query {
             Some(v) => return Err(invalid_option(FieldError::not_supported("fieldValidation", v, &["", "Ignore", "Strict", "Warn"]))),
         };
         let named = self.present("fieldManager");
-        if let Some(manager) = named.filter(|m| m.len() > 128) {
-            return Err(invalid_option(FieldError::invalid("fieldManager", manager, "may not be more than 128 bytes")));
+        if named.is_some_and(|manager| manager.len() > MAX_MANAGER) {
+            return Err(invalid_option(FieldError::too_long("fieldManager", MAX_MANAGER)));
         }
-        // Upstream: the user agent up to the first slash.
-        let agent = || user_agent.split('/').next().unwrap_or_default().chars().take(128).collect();
+        if let Some((at, c)) = named.and_then(|manager| manager.char_indices().find(|(_, c)| !is_printable(*c))) {
+            let why = format!("invalid character {} (at position {at})", go_character(c));
+            return Err(invalid_option(FieldError::invalid("fieldManager", named, why)));
+        }
+        let agent = || manager_of(user_agent);
         let field_manager = named.map_or_else(agent, str::to_owned);
         Ok(WriteOptions { user, dry_run, field_manager, field_validation, ..WriteOptions::default() })
     }
@@ -228,6 +231,33 @@ impl Query {
     }
 }
 
+/// Longest name of a field manager, in bytes.
+const MAX_MANAGER: usize = 128;
+
+/// The field manager of a client that names none: its user agent up to the first slash, as much of it as a name may have
+/// (apiserver `managerOrUserAgent`).
+fn manager_of(user_agent: &str) -> String {
+    let mut manager = String::new();
+    for c in user_agent.split('/').next().unwrap_or_default().chars().filter(|c| is_printable(*c)) {
+        if manager.len() + c.len_utf8() > MAX_MANAGER {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
+}
+
+/// Go's `unicode.IsPrint`, within what Rust's own tables tell: no control characters, no space but the plain one.
+fn is_printable(c: char) -> bool {
+    c == ' ' || !(c.is_control() || c.is_whitespace())
+}
+
+/// A character as Go's `%#U` shows it.
+fn go_character(c: char) -> String {
+    let code = format!("U+{:04X}", u32::from(c));
+    if is_printable(c) { format!("{code} '{c}'") } else { code }
+}
+
 fn invalid_option(error: FieldError) -> Status {
     Status::invalid("meta.k8s.io", "CreateOptions", "", vec![error])
 }
@@ -258,6 +288,8 @@ mod tests {
         assert_eq!(read("fieldManager=me").unwrap().field_manager, "me");
         assert!(read("dryRun=All").unwrap().dry_run);
         assert_eq!(read("fieldValidation=Strict").unwrap().field_validation, FieldValidation::Strict);
+        assert_eq!(Query::default().write(Arc::default(), "a\u{7}b/1").unwrap().field_manager, "ab");
+        assert!(read("fieldManager=a%07").unwrap_err().message.contains("invalid character U+0007 (at position 1)"));
         for bad in ["dryRun=Some", "fieldValidation=No", &format!("fieldManager={}", "m".repeat(129))] {
             assert_eq!(read(bad).map(|_| ()).map_err(|s| s.code), Err(422), "{bad}");
         }

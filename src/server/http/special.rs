@@ -16,23 +16,42 @@ use crate::api::{Cause, FieldError, Object, Status};
 use crate::server::auth::token::{Claims, Private, Reference};
 use crate::server::auth::{Lookup, node, rbac};
 use crate::server::registry::strategy::Subresource;
-use crate::server::registry::{Deleted, Part};
+use crate::server::registry::{Deleted, KindDef, Part, ScaleChange, WriteOptions};
 
 /// The object as the type that its kind stores.
 fn downcast<T: crate::api::Kind>(object: &mut dyn Object) -> Result<&mut T, Status> {
     object.as_any_mut().downcast_mut::<T>().ok_or_else(|| Status::internal(format!("the stored object is no {}", T::KIND)))
 }
 
-fn created(call: &Call) -> Response {
+fn created(call: &Call, warnings: &[String]) -> Response {
     let yes = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    reply::encoded(201, negotiate::negotiate_error(&call.accept()), yes.to_string().into())
+    let mut response = reply::encoded(201, negotiate::negotiate_error(&call.accept()), yes.to_string().into());
+    reply::warn(&mut response, warnings);
+    response
+}
+
+/// Admission of what is created below the object `name`, under whose name and namespace it goes.
+async fn admitted<T: crate::api::Kind>(
+    app: &App,
+    kind: &KindDef,
+    (namespace, name): (&str, &str),
+    mut object: T,
+    options: &WriteOptions,
+) -> Result<(T, Vec<String>), Status> {
+    let meta = object.meta_mut();
+    meta.name = meta.name.take().filter(|given| !given.is_empty()).or_else(|| Some(name.to_owned()));
+    meta.namespace = Some(namespace.to_owned());
+    let mut admitted = app.registry.admit_creation(kind, Box::new(object), options).await?;
+    let object = std::mem::take(downcast::<T>(admitted.object.as_mut())?);
+    Ok((object, admitted.warnings))
 }
 
 /// POST of a Binding: to `pods/NAME/binding`, or to `bindings`, where the body names the pod.
 pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
     only(call.request.method(), &[http::Method::POST])?;
     let binding: Binding = verbs::typed_body(&mut call).await?;
-    let options = verbs::write_options(&call)?;
+    let mut options = verbs::write_options(&call)?;
+    options.subresource = "binding".into();
     let kind = call.app.kind_of::<Pod>()?;
     let name = Some(call.info.name.clone()).filter(|n| !n.is_empty()).or_else(|| binding.metadata.name.clone()).unwrap_or_default();
     let node = binding.target.name.clone().unwrap_or_default();
@@ -47,6 +66,8 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
         return Err(Status::invalid("", "Binding", &name, wrong));
     }
     let namespace = call.info.namespace.clone();
+    let (binding, warnings) = admitted(&call.app, &kind, (&namespace, &name), binding, &options).await?;
+    let node = binding.target.name.clone().unwrap_or_default();
     let place = |object: &mut dyn Object| assign(downcast::<Pod>(object)?, &binding, &name, &node);
     call.app.registry.edit(&kind, &namespace, &name, Part::Main, &place, &options).await?;
     // Of a main write the status is kept, so that the condition is a write of its own; the scheduler repeats neither.
@@ -58,7 +79,7 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
     if !options.dry_run {
         call.app.registry.edit(&kind, &namespace, &name, Part::Status, &note, &options).await?;
     }
-    Ok(created(&call))
+    Ok(created(&call, &warnings))
 }
 
 fn assign(pod: &mut Pod, binding: &Binding, name: &str, node: &str) -> Result<(), Status> {
@@ -104,9 +125,11 @@ pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
     if eviction.metadata.name.as_deref().is_some_and(|n| n != name) {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let (mut delete, dry_run) = call.query.delete(eviction.delete_options)?;
     let mut options = verbs::write_options(&call)?;
-    options.dry_run |= dry_run;
+    options.dry_run |= call.query.delete(eviction.delete_options.clone())?.1;
+    let kind = call.app.kind_of::<Pod>()?;
+    let (eviction, warnings) = admitted(&call.app, &kind, (&namespace, &name), eviction, &options).await?;
+    let (mut delete, _) = call.query.delete(eviction.delete_options)?;
     let pod = call.app.get::<Pod>(&namespace, &name)?;
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
     let disrupts = !["Succeeded", "Failed", "Pending"].contains(&phase) && pod.metadata.deletion_timestamp.is_none();
@@ -124,9 +147,8 @@ pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
         }
     }
     delete.uid = delete.uid.or_else(|| pod.metadata.uid.clone());
-    let kind = call.app.kind_of::<Pod>()?;
     match call.app.registry.delete(&kind, &namespace, &name, &delete, &options).await? {
-        Deleted::Gone(_) | Deleted::Pending(_) => Ok(created(&call)),
+        Deleted::Gone(_) | Deleted::Pending(_) => Ok(created(&call, &warnings)),
     }
 }
 
@@ -170,8 +192,11 @@ const MAX_SECONDS: i64 = 1 << 32;
 /// POST of a TokenRequest: mints a token. As upstream's `registry/core/serviceaccount/storage/token.go`.
 pub(super) async fn token(mut call: Call) -> Result<Response, Status> {
     only(call.request.method(), &[http::Method::POST])?;
-    let mut request: TokenRequest = verbs::typed_body(&mut call).await?;
+    let request: TokenRequest = verbs::typed_body(&mut call).await?;
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    let kind = call.app.kind_of::<ServiceAccount>()?;
+    let options = verbs::write_options(&call)?;
+    let (mut request, warnings) = admitted(&call.app, &kind, (&namespace, &name), request, &options).await?;
     let mut spec = request.spec.take().unwrap_or_default();
     let seconds = spec.expiration_seconds.unwrap_or(3600);
     let why = match seconds {
@@ -213,7 +238,9 @@ pub(super) async fn token(mut call: Call) -> Result<Response, Status> {
     request.metadata.name = Some(name);
     request.metadata.namespace = Some(namespace);
     let encoding = negotiate::negotiate_plain(&call.accept())?;
-    Ok(reply::encoded(201, encoding, request.to_json().into()))
+    let mut response = reply::encoded(201, encoding, request.to_json().into());
+    reply::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 fn bind_token(call: &Call, bound: Option<&BoundObjectReference>, private: &mut Private) -> Result<(), Status> {
@@ -323,22 +350,36 @@ pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let options = verbs::write_options(&call)?;
     let registry = call.app.registry.clone();
+    let mut warnings = Vec::new();
     let value = match call.info.verb {
         "get" => registry.get_scale(&kind, &namespace, &name).await?,
         "update" => {
             let wanted: Value = verbs::body_as(&mut call, "autoscaling/v1", "Scale").await?;
-            registry.edit_scale(&kind, &namespace, &name, &|_| Ok(wanted.clone()), &options).await?
+            let (value, written) =
+                registry.edit_scale(&kind, &namespace, &name, ScaleChange::Edit(&|_| Ok(wanted.clone())), &options).await?;
+            warnings = written.warnings;
+            value
         }
         "patch" => {
             let patch_type = negotiate::patch_type(&call.content_type())?;
-            let patch: Value =
-                serde_json::from_slice(&call.body().await?).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-            let edit = |scale: Value| patch_scale(scale, &patch, patch_type);
-            registry.edit_scale(&kind, &namespace, &name, &edit, &options).await?
+            let body = call.body().await?;
+            let force = verbs::check_apply(&call, patch_type)?;
+            let (value, written) = if patch_type == PatchType::Apply {
+                let config: Value = serde_yaml::from_slice(&body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+                registry.edit_scale(&kind, &namespace, &name, ScaleChange::Apply { config: &config, force }, &options).await?
+            } else {
+                let patch: Value = serde_json::from_slice(&body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+                let edit = |scale: Value| patch_scale(scale, &patch, patch_type);
+                registry.edit_scale(&kind, &namespace, &name, ScaleChange::Edit(&edit), &options).await?
+            };
+            warnings = written.warnings;
+            value
         }
         verb => return Err(Status::method_not_allowed(verb)),
     };
-    Ok(reply::encoded(200, encoding, value.to_string().into()))
+    let mut response = reply::encoded(200, encoding, value.to_string().into());
+    reply::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// A Scale has no lists, so a strategic merge is a merge.
@@ -351,7 +392,7 @@ fn patch_scale(mut scale: Value, patch: &Value, patch_type: PatchType) -> Result
             json_patch::patch(&mut scale, &operations)
                 .map_err(|e| Status::new(422, "Invalid", format!("the patch does not apply: {e}")))?;
         }
-        PatchType::Apply => return Err(Status::unsupported_media_type("server-side apply of a Scale is not supported yet")),
+        PatchType::Apply => return Err(Status::internal("a configuration is not applied as a patch")),
     }
     Ok(scale)
 }

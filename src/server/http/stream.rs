@@ -165,7 +165,7 @@ impl Kubelet {
 }
 
 /// Headers that describe one connection and must not be passed on (RFC 9110, 7.6.1), and those that are for this server only.
-fn strip(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(super) fn strip(headers: &mut HeaderMap, keep_upgrade: bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

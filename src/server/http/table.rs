@@ -62,6 +62,8 @@ fn cell(cell: Cell) -> Value {
         Cell::Text(text) => text.into(),
         Cell::Int(number) => number.into(),
         Cell::Bool(yes) => yes.into(),
+        Cell::Number(number) => number.into(),
+        Cell::Null => Value::Null,
     }
 }
 

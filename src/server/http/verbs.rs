@@ -8,20 +8,27 @@ use bytes::Bytes;
 use http::Method;
 use k8s_openapi::Resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::negotiate::{self, Encoding, Form, PatchType, Shape};
 use super::table::{self, Include};
-use super::{Call, only, proxy, reply, reviews, special, stream, watch};
+use super::{Call, connect, only, proxy, reply, reviews, special, stream, watch};
 use crate::api::{FieldError, Status, protobuf};
-use crate::server::auth::node;
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{self, Body, Deleted, Format, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
 use crate::server::store::Entry;
 
 /// Answers a request below an API group and version.
 pub(super) async fn resource(call: Call) -> Result<Response, Status> {
+    let info = &call.info;
+    let kind = call.app.registry.kind(&info.group, &info.version, &info.resource);
+    let warning = kind.and_then(|kind| kind.warning());
+    let mut response = route(call).await?;
+    reply::warn(&mut response, warning.as_slice());
+    Ok(response)
+}
+
+async fn route(mut call: Call) -> Result<Response, Status> {
     let info = &call.info;
     if info.verb.is_empty() {
         return Err(Status::method_not_allowed(call.request.method().as_str()));
@@ -32,15 +39,21 @@ pub(super) async fn resource(call: Call) -> Result<Response, Status> {
     if info.name.is_empty() {
         return Err(Status::no_such_path());
     }
+    let warnings = if info.group.is_empty() { connect::admit(&mut call).await? } else { Vec::new() };
+    let mut response = subresource(call).await?;
+    reply::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+async fn subresource(call: Call) -> Result<Response, Status> {
+    let info = &call.info;
     match (info.group.as_str(), info.resource.as_str(), info.subresource.as_str()) {
         ("", "pods", "log" | "exec" | "attach" | "portforward") => stream::pod(call).await,
         ("", "pods" | "services", "proxy") => proxy::serve(call).await,
         ("", "nodes", "proxy") => stream::node_proxy(call).await,
         ("", "pods", "binding") => special::bind(call).await,
         ("", "pods", "eviction") => special::evict(call).await,
-        ("", "pods", "ephemeralcontainers" | "resize") => {
-            Err(Status::new(501, "NotImplemented", format!("pods/{} is not supported yet", info.subresource)))
-        }
+        ("", "pods", "ephemeralcontainers" | "resize") => part(call, Part::Subresource).await,
         ("", "serviceaccounts", "token") => special::token(call).await,
         ("", "namespaces", "finalize") => special::finalize(call).await,
         ("certificates.k8s.io", "certificatesigningrequests", "approval") => special::approve(call).await,
@@ -96,14 +109,19 @@ async fn main_resource(call: Call) -> Result<Response, Status> {
 }
 
 async fn status(call: Call) -> Result<Response, Status> {
-    let kind = kind(&call)?;
-    if !kind.info.subresources.contains(&Subresource::Status) {
+    if !kind(&call)?.info.subresources.contains(&Subresource::Status) {
         return Err(Status::no_such_path());
     }
+    part(call, Part::Status).await
+}
+
+/// A subresource that shows the object and changes a part of it.
+async fn part(call: Call, part: Part) -> Result<Response, Status> {
+    let kind = kind(&call)?;
     match call.info.verb {
         "get" => get(call, &kind).await,
-        "update" => update(call, &kind, Part::Status).await,
-        "patch" => patch(call, &kind, Part::Status).await,
+        "update" => update(call, &kind, part).await,
+        "patch" => patch(call, &kind, part).await,
         verb => Err(Status::method_not_allowed(verb)),
     }
 }
@@ -260,29 +278,8 @@ async fn create(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
     form(&call, kind)?;
     let options = write_options(&call)?;
     let body = body(&mut call, negotiate::has_protobuf(kind)).await?;
-    restrict_node(&call, kind, &body)?;
     let done = call.app.registry.create(kind, namespace(&call, kind), body, &options).await?;
     written(&call, kind, &done)
-}
-
-/// What a node creates under a name must be its own: the authorizer can't see names in bodies. As upstream's NodeRestriction.
-fn restrict_node(call: &Call, kind: &KindDef, body: &Body) -> Result<(), Status> {
-    let Some(node) = node::node_name(&call.user) else { return Ok(()) };
-    if !["nodes", "leases", "csinodes"].contains(&call.info.resource.as_str()) || call.user.groups.iter().any(|g| g == "system:masters") {
-        return Ok(());
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        metadata: meta::ObjectMeta,
-    }
-    let named: Option<Named> = decode_body(body, &kind.api_version(), kind.kind()).ok().and_then(Result::ok);
-    // What does not decode has no name, and is refused like any other name but the node's own.
-    let name = named.and_then(|n| n.metadata.name).unwrap_or_default();
-    if name == node {
-        return Ok(());
-    }
-    let why = format!("node {node:?} is not allowed to create the object {name:?}, only one with its own name");
-    Err(Status::forbidden(&call.info.group, &call.info.resource, &name, why))
 }
 
 async fn update(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
@@ -296,22 +293,30 @@ async fn update(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, 
 pub(super) async fn patch(mut call: Call, kind: &KindRef, part: Part) -> Result<Response, Status> {
     form(&call, kind)?;
     let options = write_options(&call)?;
-    let wrong = |error: FieldError| Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]);
-    let force = call.query.first("force").is_some();
     let patch_type = negotiate::patch_type(&call.content_type())?;
+    let force = check_apply(&call, patch_type)?;
     let bytes = call.body().await?;
     let patch = match patch_type {
-        PatchType::Apply if call.query.first("fieldManager").is_none_or(str::is_empty) => {
-            return Err(wrong(FieldError::required("fieldManager", "is required for apply patch")));
-        }
-        PatchType::Apply => Patch::Apply { body: bytes, force: call.query.flag("force") },
-        _ if force => return Err(wrong(FieldError::forbidden("force", "may not be specified for non-apply patch"))),
+        PatchType::Apply => Patch::Apply { body: bytes, force },
         PatchType::Json => Patch::Json(bytes),
         PatchType::Merge => Patch::Merge(bytes),
         PatchType::Strategic => Patch::Strategic(bytes),
     };
     let done = call.app.registry.patch(kind, namespace(&call, kind), &call.info.name, part, patch, &options).await?;
     written(&call, kind, &done)
+}
+
+/// What only apply demands, and what only apply may say (apimachinery `ValidatePatchOptions`). Whether it is forced.
+pub(super) fn check_apply(call: &Call, patch_type: PatchType) -> Result<bool, Status> {
+    let wrong = |error: FieldError| Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]));
+    match patch_type {
+        PatchType::Apply if call.query.first("fieldManager").is_none_or(str::is_empty) => {
+            wrong(FieldError::required("fieldManager", "is required for apply patch"))
+        }
+        PatchType::Apply => Ok(call.query.flag("force")),
+        _ if call.query.first("force").is_some() => wrong(FieldError::forbidden("force", "may not be specified for non-apply patch")),
+        _ => Ok(false),
+    }
 }
 
 /// `DeleteOptions` of the body, when there is one.

@@ -1,14 +1,12 @@
-//! admissionregistration.k8s.io: webhooks and policies.
+//! admissionregistration.k8s.io: webhooks. Policies are in [`super::policies`].
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchResources, MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, RuleWithOperations,
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration, WebhookClientConfig,
+    MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
 use crate::api::{FieldError, names};
-use crate::server::registry::strategy::Subresource;
 
 macro_rules! webhooks {
     ($type:ty, $singular:literal, |$hook:ident| { $($more:expr;)? }) => {
@@ -64,101 +62,6 @@ webhooks!(MutatingWebhookConfiguration, "mutatingwebhookconfiguration", |hook| {
     hook.reinvocation_policy.get_or_insert_with(|| "Never".into());
 });
 
-kind!(ValidatingAdmissionPolicy: CLUSTER { singular: "validatingadmissionpolicy", subresources: &[Subresource::Status] }
-    separate_status!();
-    fn apply_defaults(&mut self) {
-        if let Some(spec) = &mut self.spec {
-            spec.failure_policy.get_or_insert_with(|| "Fail".into());
-            spec.match_constraints.iter_mut().for_each(default_match);
-        }
-    }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        let (path, spec) = (Path::new("spec"), rules::part(&self.spec));
-        check_match(&mut errors, &path.at("matchConstraints"), spec.match_constraints.as_ref());
-        if spec.validations.as_ref().is_none_or(Vec::is_empty) && spec.audit_annotations.as_ref().is_none_or(Vec::is_empty) {
-            errors.push(FieldError::required(path.at("validations"), "validations or auditAnnotations must be non-empty"));
-        }
-        for (index, validation) in spec.validations.iter().flatten().enumerate() {
-            rules::required(&mut errors, &path.at("validations").index(index).at("expression"), validation.expression.trim());
-        }
-        errors
-    }
-    columns!(ValidatingAdmissionPolicy;
-        "Validations" integer: "How many expressions there are." =>
-            |one, _| print::count(rules::part(&one.spec).validations.as_ref().map_or(0, Vec::len)),
-        "ParamKind" string: "The kind of its parameters." => |one, _| print::text(rules::part(&one.spec).param_kind.as_ref().map_or_else(
-            || print::UNSET.into(), |kind| format!("{}/{}", rules::str_of(&kind.api_version), rules::str_of(&kind.kind)))),
-        "Age" string: "Time since creation." => print::age);
-);
-
-kind!(ValidatingAdmissionPolicyBinding: CLUSTER { singular: "validatingadmissionpolicybinding" }
-    fn apply_defaults(&mut self) {
-        self.spec.match_resources.iter_mut().for_each(default_match);
-    }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        let (path, spec) = (Path::new("spec"), &self.spec);
-        rules::required(&mut errors, &path.at("policyName"), &spec.policy_name);
-        if spec.validation_actions.is_empty() {
-            errors.push(FieldError::required(path.at("validationActions"), "at least one validation action is required"));
-        }
-        for (index, action) in spec.validation_actions.iter().enumerate() {
-            rules::one_of(&mut errors, &path.at("validationActions").index(index), action, &["Audit", "Deny", "Warn"]);
-        }
-        errors
-    }
-    columns!(ValidatingAdmissionPolicyBinding;
-        "PolicyName" string: "The policy." => |one, _| print::text(&one.spec.policy_name),
-        "ParamRef" string: "Its parameters." => |one, _| print::text(one.spec.param_ref.as_ref().map_or_else(
-            || print::UNSET.into(), |param| param_ref(&param.namespace, &param.name))),
-        "Age" string: "Time since creation." => print::age);
-);
-
-kind!(MutatingAdmissionPolicy: CLUSTER { singular: "mutatingadmissionpolicy" }
-    fn apply_defaults(&mut self) {
-        if let Some(spec) = &mut self.spec {
-            spec.failure_policy.get_or_insert_with(|| "Fail".into());
-            spec.match_constraints.iter_mut().for_each(default_match);
-        }
-    }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        let (path, spec) = (Path::new("spec"), rules::part(&self.spec));
-        check_match(&mut errors, &path.at("matchConstraints"), spec.match_constraints.as_ref());
-        if spec.mutations.as_ref().is_none_or(Vec::is_empty) {
-            errors.push(FieldError::required(path.at("mutations"), "mutations must contain at least one item"));
-        }
-        let policy = rules::str_of(&spec.reinvocation_policy);
-        rules::required_one_of(&mut errors, &path.at("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
-        errors
-    }
-    columns!(MutatingAdmissionPolicy;
-        "Mutations" integer: "How many mutations there are." =>
-            |one, _| print::count(rules::part(&one.spec).mutations.as_ref().map_or(0, Vec::len)),
-        "ParamKind" string: "The kind of its parameters." => |one, _| print::text(rules::part(&one.spec).param_kind.as_ref().map_or_else(
-            || print::UNSET.into(), |kind| format!("{}/{}", rules::str_of(&kind.api_version), rules::str_of(&kind.kind)))),
-        "Age" string: "Time since creation." => print::age);
-);
-
-kind!(MutatingAdmissionPolicyBinding: CLUSTER { singular: "mutatingadmissionpolicybinding" }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
-        let mut errors = Errors::new();
-        rules::required(&mut errors, &Path::new("spec").at("policyName"), rules::str_of(&rules::part(&self.spec).policy_name));
-        errors
-    }
-    columns!(MutatingAdmissionPolicyBinding;
-        "PolicyName" string: "The policy." => |one, _| print::opt(&rules::part(&one.spec).policy_name),
-        "ParamRef" string: "Its parameters." => |one, _| print::text(rules::part(&one.spec).param_ref.as_ref().map_or_else(
-            || print::UNSET.into(), |param| param_ref(&param.namespace, &param.name))),
-        "Age" string: "Time since creation." => print::age);
-);
-
-fn param_ref(namespace: &Option<String>, name: &Option<String>) -> String {
-    let name = name.as_deref().unwrap_or("*");
-    namespace.as_ref().map_or_else(|| name.into(), |namespace| format!("{namespace}/{name}"))
-}
-
 fn default_client(config: &mut WebhookClientConfig) {
     if let Some(service) = &mut config.service {
         service.port.get_or_insert(443);
@@ -169,45 +72,121 @@ fn default_rule(rule: &mut RuleWithOperations) {
     rule.scope.get_or_insert_with(|| "*".into());
 }
 
-fn default_match(constraints: &mut MatchResources) {
-    constraints.match_policy.get_or_insert_with(|| "Equivalent".into());
-    constraints.namespace_selector.get_or_insert_default();
-    constraints.object_selector.get_or_insert_default();
-}
-
 fn check_client(errors: &mut Errors, path: &Path, config: &WebhookClientConfig) {
     match (&config.url, &config.service) {
-        (Some(url), None) if !url.starts_with("https://") => {
-            errors.push(FieldError::invalid(
-                path.at("url"),
-                url,
-                "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-            ));
-        }
-        (Some(_), None) => {}
+        (Some(url), None) => check_url(errors, &path.at("url"), url),
         (None, Some(service)) => {
-            rules::required(errors, &path.at("service.name"), &service.name);
-            rules::required(errors, &path.at("service.namespace"), &service.namespace);
-            if let Some(port) = service.port {
-                rules::port_number(errors, &path.at("service.port"), port);
+            let path = path.at("service");
+            if service.name.is_empty() {
+                errors.push(FieldError::required(path.at("name"), "service name is required"));
             }
-            if let Some(path_text) = service.path.as_ref().filter(|text| !text.starts_with('/')) {
-                errors.push(FieldError::invalid(path.at("service.path"), path_text, "must start with a '/'"));
+            if service.namespace.is_empty() {
+                errors.push(FieldError::required(path.at("namespace"), "service namespace is required"));
+            }
+            if let Some(port) = service.port.filter(|port| !(1..=65535).contains(port)) {
+                let why = "port is not valid: must be between 1 and 65535, inclusive";
+                errors.push(FieldError::invalid(path.at("port"), port, why));
+            }
+            if let Some(text) = &service.path {
+                check_path(errors, &path.at("path"), text);
             }
         }
         _ => errors.push(FieldError::required(path, "exactly one of url or service is required")),
     }
 }
 
+fn check_url(errors: &mut Errors, path: &Path, url: &str) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (before, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (before, query) = before.split_once('?').unwrap_or((before, ""));
+    let authority = if scheme.is_empty() { "" } else { before.split('/').next().unwrap_or_default() };
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if scheme != "https" {
+        errors.push(FieldError::invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}")));
+    }
+    if host.is_empty() {
+        errors.push(FieldError::invalid(path, host, format!("host must be specified{FORM}")));
+    }
+    if !user.is_empty() {
+        errors.push(FieldError::invalid(path, user, "user information is not permitted in the URL"));
+    }
+    if !fragment.is_empty() {
+        errors.push(FieldError::invalid(path, fragment, "fragments are not permitted in the URL"));
+    }
+    if !query.is_empty() {
+        errors.push(FieldError::invalid(path, query, "query parameters are not permitted in the URL"));
+    }
+}
+
+fn check_path(errors: &mut Errors, path: &Path, text: &str) {
+    if text.is_empty() || text == "/" {
+        return;
+    }
+    if text == "//" {
+        errors.push(FieldError::invalid(path, text, "segment[0] may not be empty"));
+        return;
+    }
+    if !text.starts_with('/') {
+        errors.push(FieldError::invalid(path, text, "must start with a '/'"));
+    }
+    let inner = text.strip_prefix('/').unwrap_or(text);
+    for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+        if segment.is_empty() {
+            errors.push(FieldError::invalid(path, text, format!("segment[{index}] may not be empty")));
+        } else if let Err(why) = names::subdomain(segment) {
+            errors.push(FieldError::invalid(path, text, format!("segment[{index}]: {why}")));
+        }
+    }
+}
+
 fn check_versions(errors: &mut Errors, path: &Path, versions: &[String]) {
     if versions.is_empty() {
         errors.push(FieldError::required(path, "must specify one of v1, v1beta1"));
-    } else if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions[..index].contains(version) {
+            errors.push(FieldError::invalid(path.index(index), version, "duplicate version"));
+        } else if let Err(why) = names::dns1035_label(version) {
+            errors.push(FieldError::invalid(path.index(index), version, why));
+        }
+    }
+    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
         errors.push(FieldError::invalid(path, versions, "must include at least one of v1, v1beta1"));
     }
 }
 
-fn check_rule(errors: &mut Errors, path: &Path, rule: &RuleWithOperations) {
+/// The resources of a rule: those that a wildcard beside them covers already may not be named.
+fn check_resources(errors: &mut Errors, path: &Path, resources: &[String]) {
+    let has = |pattern: &str| resources.iter().any(|resource| resource == pattern);
+    for (index, resource) in resources.iter().enumerate() {
+        let path = path.index(index);
+        match resource.split_once('/') {
+            _ if resource.is_empty() => errors.push(FieldError::required(path, "")),
+            _ if resource == "*" || resource == "*/*" => {}
+            Some((main, part)) if part != "*" && has(&format!("{main}/*")) => {
+                errors.push(FieldError::invalid(path, resource, format!("if '{main}/*' is present, must not specify {resource}")));
+            }
+            Some((main, part)) if main != "*" && has(&format!("*/{part}")) => {
+                errors.push(FieldError::invalid(path, resource, format!("if '*/{part}' is present, must not specify {resource}")));
+            }
+            None if has(&format!("{resource}/*")) => {
+                errors.push(FieldError::invalid(path, resource, format!("if '{resource}/*' is present, must not specify {resource}")));
+            }
+            _ => {}
+        }
+    }
+    if resources.len() > 1 && has("*/*") {
+        errors.push(FieldError::invalid(path, resources, "if '*/*' is present, must not specify other resources"));
+    }
+    if has("*") && resources.iter().any(|resource| resource != "*" && !resource.contains('/')) {
+        let why = "if '*' is present, must not specify other resources without subresources";
+        errors.push(FieldError::invalid(path, resources, why));
+    }
+}
+
+pub(super) fn check_rule(errors: &mut Errors, path: &Path, rule: &RuleWithOperations) {
     const OPERATIONS: &[&str] = &["*", "CREATE", "UPDATE", "DELETE", "CONNECT"];
     let lists = [
         ("operations", &rule.operations),
@@ -221,24 +200,18 @@ fn check_rule(errors: &mut Errors, path: &Path, rule: &RuleWithOperations) {
             errors.push(FieldError::required(path.at(field), ""));
         }
         if list.len() > 1 && list.iter().any(|one| one == "*") && field != "resources" {
-            let why = format!("if '*' is present, must not specify other {}", if field == "apiVersions" { "API versions" } else { field });
+            let others = match field {
+                "apiVersions" => "API versions",
+                "apiGroups" => "API groups",
+                other => other,
+            };
+            let why = format!("if '*' is present, must not specify other {others}");
             errors.push(FieldError::invalid(path.at(field), list, why));
         }
     }
     for (index, operation) in rule.operations.iter().flatten().enumerate() {
         rules::one_of(errors, &path.at("operations").index(index), operation, OPERATIONS);
     }
+    check_resources(errors, &path.at("resources"), rule.resources.as_deref().unwrap_or_default());
     rules::optional_one_of(errors, &path.at("scope"), &rule.scope, &["*", "Cluster", "Namespaced"]);
-}
-
-fn check_match(errors: &mut Errors, path: &Path, constraints: Option<&MatchResources>) {
-    let Some(constraints) = constraints else {
-        errors.push(FieldError::required(path, ""));
-        return;
-    };
-    if constraints.resource_rules.as_ref().is_none_or(Vec::is_empty) {
-        errors.push(FieldError::required(path.at("resourceRules"), ""));
-    }
-    rules::label_selector(errors, &path.at("namespaceSelector"), constraints.namespace_selector.as_ref());
-    rules::label_selector(errors, &path.at("objectSelector"), constraints.object_selector.as_ref());
 }

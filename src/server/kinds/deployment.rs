@@ -12,7 +12,7 @@ use crate::server::registry::strategy::{Scale, Subresource};
 kind!(Deployment: NAMESPACED {
         singular: "deployment", short: &["deploy"], categories: &["all"], subresources: &[Subresource::Status, Subresource::Scale],
     }
-    separate_status!();
+    separate_status!(but labels);
     fn apply_defaults(&mut self) {
         let spec = &mut self.spec;
         pod::defaults::template(&mut spec.template);

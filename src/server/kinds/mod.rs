@@ -16,6 +16,7 @@ mod configmap;
 mod coordination;
 mod cronjob;
 mod daemonset;
+mod definition;
 mod deployment;
 mod endpoints;
 mod event;
@@ -31,6 +32,7 @@ mod networking;
 mod networkpolicy;
 mod node;
 mod pod;
+mod policies;
 mod policy;
 mod rbac;
 mod replicaset;
@@ -47,6 +49,9 @@ mod storage;
 mod tests;
 mod volume;
 mod workload;
+
+pub use definition::{Approval, CLEANUP, approval_of};
+pub use support::duration;
 
 use k8s_openapi::api::{
     admissionregistration, apps, authentication, authorization, autoscaling as hpa, batch, certificates as certs, coordination as coord,

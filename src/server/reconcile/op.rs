@@ -102,7 +102,7 @@ enum Verdict {
 /// What a refusal means. A creation in a namespace that is going away is dropped, as upstream's controllers do: it can never succeed.
 fn verdict(verb: &str, status: &Status) -> Verdict {
     let terminating = || status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating");
-    match (verb, status.reason) {
+    match (verb, &*status.reason) {
         (_, "Conflict") => Verdict::Conflict,
         ("delete" | "remove finalizer of" | "remove owners of" | "bind", "NotFound") => Verdict::Done,
         ("update" | "update status of", "NotFound") => Verdict::Conflict,
@@ -115,7 +115,10 @@ async fn write(registry: &Registry, op: Op, options: &WriteOptions) -> Result<()
     match op {
         Op::Create(object) => registry.create_object(object, options).await.map(drop),
         Op::Update(object) => registry.update_object(object, Part::Main, options).await.map(drop),
-        Op::UpdateStatus(object) => registry.update_object(object, Part::Status, options).await.map(drop),
+        Op::UpdateStatus(object) => {
+            let options = WriteOptions { subresource: "status".into(), ..options.clone() };
+            registry.update_object(object, Part::Status, &options).await.map(drop)
+        }
         Op::Delete { key, uid, rev, grace, propagation } => {
             let delete = DeleteOptions { grace, propagation: propagation.map(str::to_owned), uid: Some(uid), rev };
             registry.delete(&*kind(registry, &key)?, key.namespace(), key.name(), &delete, options).await.map(drop)
@@ -139,7 +142,8 @@ async fn write(registry: &Registry, op: Op, options: &WriteOptions) -> Result<()
             .await
         }
         Op::Bind { key, uid, rev, node } => {
-            edit(registry, &key, options, &|object| {
+            let options = WriteOptions { subresource: "binding".into(), ..options.clone() };
+            edit(registry, &key, &options, &|object| {
                 if object.meta().uid.as_deref() != Some(&uid) {
                     return Err(Status::not_found(key.group(), key.resource(), key.name()));
                 }
@@ -236,6 +240,6 @@ mod tests {
         let mut pod = Pod::default();
         assert!(bind(&key, &mut pod, "n1").is_ok());
         assert_eq!(pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()), Some("n1"));
-        assert_eq!(bind(&key, &mut pod, "n2").map_err(|status| status.reason), Err("Conflict"));
+        assert_eq!(bind(&key, &mut pod, "n2").map_err(|status| status.reason), Err("Conflict".into()));
     }
 }

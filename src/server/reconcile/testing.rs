@@ -53,6 +53,7 @@ macro_rules! kinds {
 }
 static PARSERS: &[(&str, &str, Parse)] = kinds![
     core::v1::Pod,
+    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     core::v1::Node,
     core::v1::Service,
     core::v1::Endpoints,
@@ -61,7 +62,9 @@ static PARSERS: &[(&str, &str, Parse)] = kinds![
     core::v1::Namespace,
     core::v1::ServiceAccount,
     core::v1::ReplicationController,
+    core::v1::PersistentVolume,
     core::v1::PersistentVolumeClaim,
+    core::v1::ResourceQuota,
     core::v1::Event,
     apps::v1::Deployment,
     apps::v1::ReplicaSet,
@@ -77,6 +80,7 @@ static PARSERS: &[(&str, &str, Parse)] = kinds![
     certificates::v1::CertificateSigningRequest,
     flowcontrol::v1::FlowSchema,
     flowcontrol::v1::PriorityLevelConfiguration,
+    k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy,
 ];
 
 impl World {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Asked, Findings, Operation, Phase, Refusal};
+use super::ownership::{Before, Entries};
 use super::{Body, KindDef, Registry, WriteOptions, Written, decode, meta, now, store_failure};
 use crate::api::{Key, Object, Scope, Status};
 use crate::server::store::{Change, Entry, Expect, StoreError};
@@ -37,14 +38,33 @@ impl Registry {
         warnings: Vec<String>,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        let managed = if kind.info.virtual_only { None } else { self.track(kind, Before::NOTHING, object.as_mut(), options).await };
+        self.create_owned(kind, namespace, object, managed, warnings, options).await
+    }
+
+    /// Creates an object of which it is known who owns what.
+    pub(super) async fn create_owned(
+        &self,
+        kind: &KindDef,
+        namespace: &str,
+        mut object: Box<dyn Object>,
+        managed: Entries,
+        warnings: Vec<String>,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
         if kind.info.virtual_only {
             // Answered by the HTTP layer; must never be stored.
             return Err(Status::method_not_allowed("create"));
         }
+        if let Some(why) = kind.closed("create") {
+            return Err(Status::new(405, "MethodNotAllowed", why));
+        }
         meta::settle_namespace(kind, object.meta_mut(), namespace)?;
-        let asked = Asked { kind, operation: Operation::Create, old: None, options };
+        let asked = Asked { kind, operation: Operation::Create, old: None, options, deletion: None };
         let mut findings = Findings { warnings, ..Findings::default() };
+        object.meta_mut().managed_fields.clone_from(&managed);
         self.admit_patiently(asked, &mut object, &mut findings).await?;
+        meta::check_managed(object.meta_mut(), managed, &mut findings.warnings);
         // Admission adds volumes, ports and the like, which have defaults too.
         kind.apply_defaults(object.as_mut());
         let named = object.meta().name.as_deref().is_some_and(|name| !name.is_empty());

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::admission::{Asked, Findings, Operation, Phase};
 use super::meta::{FOREGROUND, ORPHAN};
-use super::update::{Mode, Proposal, check_uid};
+use super::update::{Managed, Mode, Proposal, Propose, check_uid};
 use super::{Body, DeleteOptions, Deleted, KindDef, ListOptions, Registry, WriteOptions, Written, decode, meta, now, store_failure};
 use crate::api::{FieldError, Key, Object, Status};
 use crate::server::store::{Change, Entry, Expect, StoreError};
@@ -59,14 +59,19 @@ impl Registry {
             check_uid(kind, name, delete.uid.as_deref(), old.as_ref())?;
             check_rev(kind, &current, delete)?;
             let mut object = old.clone_object();
-            let asked = Asked { kind, operation: Operation::Delete, old: Some(old.as_ref()), options };
+            let asked = Asked { kind, operation: Operation::Delete, old: Some(old.as_ref()), options, deletion: Some(delete) };
             let mut findings = Findings::default();
             self.admit(Phase::Mutate, asked, &mut object, &mut findings).await?;
             self.admit(Phase::Validate, asked, &mut object, &mut findings).await?;
             // Upstream reads a negative period as one second.
             let requested = delete.grace.map(|seconds| if seconds < 0 { 1 } else { seconds });
             let grace = Grace { requested, decided: kind.grace(object.as_ref(), requested) };
-            let plan = plan(object.as_mut(), grace, delete.propagation.as_deref(), &now());
+            let now = now();
+            if object.meta().deletion_timestamp.is_none() {
+                kind.prepare_delete(object.as_mut(), &now);
+            }
+            let plan = plan(object.as_mut(), grace, delete.propagation.as_deref(), &now);
+            object.meta_mut().managed_fields = served.managed_fields();
             match self.carry_out(kind, &key, &served, object.as_ref(), plan, options).await? {
                 Ok(deleted) => return Ok(deleted),
                 Err(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
@@ -141,9 +146,9 @@ impl Registry {
             namespace.metadata.resource_version = wanted.metadata.resource_version.clone();
             namespace.metadata.uid = wanted.metadata.uid.clone();
             namespace.spec.get_or_insert_default().finalizers = wanted.spec.clone().and_then(|spec| spec.finalizers);
-            Ok(Proposal { object: Box::new(namespace), warnings: warnings.clone() })
+            Ok(Proposal { object: Box::new(namespace), warnings: warnings.clone(), managed: Managed::ByChange })
         };
-        self.rewrite(&kind, ("", name), Mode::Trusted, options, ATTEMPTS, &propose).await
+        self.rewrite(&kind, ("", name), Mode::Trusted, options, ATTEMPTS, Propose::Change(&propose)).await
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 
 use super::KindDef;
+use crate::api::apply::managed::{Source, read};
 use crate::api::{FieldError, Status};
 
 /// The finalizer that makes dependents go first.
@@ -73,7 +74,6 @@ pub(super) fn fill_new(kind: &KindDef, meta: &mut ObjectMeta, now: &Time) -> Res
     meta.creation_timestamp = Some(now.clone());
     meta.deletion_timestamp = None;
     meta.deletion_grace_period_seconds = None;
-    meta.managed_fields = None;
     meta.self_link = None;
     meta.generation = kind.info.generation.then_some(1);
     Ok(())
@@ -86,10 +86,24 @@ pub(super) fn keep_old(meta: &mut ObjectMeta, old: &ObjectMeta) {
     meta.deletion_timestamp = old.deletion_timestamp.clone();
     meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     meta.generate_name = meta.generate_name.take().or_else(|| old.generate_name.clone());
-    meta.managed_fields = None;
     meta.self_link = None;
     if meta.uid.as_deref().is_none_or(str::is_empty) {
         meta.uid = old.uid.clone();
+    }
+}
+
+/// Puts `managedFields` back as they were before admission if that made nonsense of them, and says so (apiserver
+/// `pkg/endpoints/handlers/fieldmanager/admission.go`).
+pub(super) fn check_managed(meta: &mut ObjectMeta, before: Option<Vec<ManagedFieldsEntry>>, warnings: &mut Vec<String>) {
+    if meta.managed_fields == before {
+        return;
+    }
+    if let Some(Err(why)) = meta.managed_fields.clone().map(|after| read(after, Source::Client)) {
+        meta.managed_fields = before;
+        warnings.push(format!(
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission \
+             controller; please fix your requests: {why}"
+        ));
     }
 }
 
@@ -119,7 +133,7 @@ pub(super) fn validate(kind: &KindDef, meta: &ObjectMeta) -> Vec<FieldError> {
     labels(meta.labels.as_ref(), "metadata.labels", &mut errors);
     annotations(meta.annotations.as_ref(), &mut errors);
     owners(meta.owner_references.as_deref().unwrap_or_default(), &mut errors);
-    finalizers(meta.finalizers.as_deref().unwrap_or_default(), &mut errors);
+    finalizers(meta.finalizers.as_deref().unwrap_or_default(), kind.info.plain_finalizers, &mut errors);
     errors
 }
 
@@ -214,12 +228,13 @@ fn owners(owners: &[OwnerReference], errors: &mut Vec<FieldError>) {
     }
 }
 
-fn finalizers(finalizers: &[String], errors: &mut Vec<FieldError>) {
+/// `plain`: names without a domain are legal, as upstream has it for definitions and custom kinds.
+fn finalizers(finalizers: &[String], plain: bool, errors: &mut Vec<FieldError>) {
     let field = "metadata.finalizers";
     for finalizer in finalizers {
         if let Err(why) = qualified_name(finalizer) {
             errors.push(FieldError::invalid(field, finalizer, why));
-        } else if !finalizer.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer.as_str()) {
+        } else if !plain && !finalizer.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer.as_str()) {
             errors.push(FieldError::invalid(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified"));
         }
     }
@@ -302,7 +317,7 @@ mod tests {
             let meta: ObjectMeta = serde_yaml::from_str(text).expect("test metadata");
             let mut errors = Vec::new();
             owners(meta.owner_references.as_deref().unwrap_or_default(), &mut errors);
-            finalizers(meta.finalizers.as_deref().unwrap_or_default(), &mut errors);
+            finalizers(meta.finalizers.as_deref().unwrap_or_default(), false, &mut errors);
             labels(meta.labels.as_ref(), "metadata.labels", &mut errors);
             annotations(meta.annotations.as_ref(), &mut errors);
             assert_eq!(errors.len(), count, "{text}: {errors:?}");

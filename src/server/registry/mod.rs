@@ -21,6 +21,7 @@ use crate::server::store::{Entry, Snapshot, Store, StoreError};
 
 pub mod access;
 mod admission;
+mod callout;
 mod create;
 mod decode;
 mod delete;
@@ -29,19 +30,25 @@ mod kind;
 mod list;
 mod meta;
 mod options;
+mod ownership;
 mod patch;
 mod scale;
 pub mod strategy;
 mod update;
 mod watch;
 
-pub use admission::RegistryConfig;
+pub use admission::{Admitted, ConnectOptions, RegistryConfig};
+pub use callout::{Callout, CalloutError};
 pub use decode::message;
-pub use kind::{Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Unknown, undecodable};
+pub use kind::{
+    Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Structure, Unknown, same_kinds,
+    undecodable,
+};
 pub use options::{
     Body, DeleteOptions, Deleted, FieldValidation, Format, List, ListOptions, Part, Patch, User, WatchEvent, WatchOptions, WriteOptions,
     Written,
 };
+pub use scale::ScaleChange;
 pub use watch::ObjectWatch;
 
 /// The registry. Cheap to clone (an `Arc` inside). Handed the table of kinds; knows no kind by name but where upstream's generic
@@ -60,6 +67,9 @@ struct Inner {
     by_type: HashMap<TypeId, KindRef>,
     parts: Parts,
     reservations: admission::Reservations,
+    ledger: admission::Ledger,
+    hooks: admission::Configured,
+    policies: admission::Policies,
     pages: list::Pages,
     authorizer: OnceLock<Arc<dyn access::Authorizer>>,
 }
@@ -71,11 +81,13 @@ pub struct Parts {
     pub config: RegistryConfig,
     /// Kinds that exist because of objects in the store.
     pub extensions: Arc<dyn Extensions>,
+    /// The way to webhooks.
+    pub callout: Arc<dyn Callout>,
 }
 
 impl Default for Parts {
     fn default() -> Parts {
-        Parts { config: RegistryConfig::default(), extensions: Arc::new(NoExtensions) }
+        Parts { config: RegistryConfig::default(), extensions: Arc::new(NoExtensions), callout: Arc::new(callout::NoCallout) }
     }
 }
 
@@ -107,9 +119,10 @@ impl Registry {
             by_resource.entry(kind.resource().into()).or_default().push(kind.clone());
         }
         let by_type = kinds.iter().filter_map(|kind| Some((kind.behaviour().type_id()?, kind.clone()))).collect();
-        let (reservations, pages) = (admission::Reservations::default(), list::Pages::default());
-        let authorizer = OnceLock::new();
-        Registry { inner: Arc::new(Inner { store, kinds: kinds.to_vec(), by_resource, by_type, parts, reservations, pages, authorizer }) }
+        let (kinds, reservations, ledger) = (kinds.to_vec(), Default::default(), Default::default());
+        let (hooks, policies, pages, authorizer) = (Default::default(), Default::default(), Default::default(), OnceLock::new());
+        let inner = Inner { store, kinds, by_resource, by_type, parts, reservations, ledger, hooks, policies, pages, authorizer };
+        Registry { inner: Arc::new(inner) }
     }
 
     /// Tells the registry whom to ask who may what. Only the first call counts.
@@ -156,6 +169,17 @@ impl Registry {
         let alike = self.inner.by_resource.get(key.resource()).into_iter().flatten();
         let builtin = alike.into_iter().find(|kind| kind.is_stored() && kind.group() == key.group()).cloned();
         builtin.or_else(|| self.inner.parts.extensions.stored(&self.store().snapshot(), key.group(), key.resource()))
+    }
+
+    /// All versions in which the kind is served.
+    fn versions_of(&self, kind: &KindDef) -> Vec<KindRef> {
+        let builtin = self.inner.by_resource.get(kind.resource()).into_iter().flatten();
+        let found: Vec<_> = builtin.filter(|other| other.is_version_of(kind)).cloned().collect();
+        if !found.is_empty() {
+            return found;
+        }
+        let custom = self.inner.parts.extensions.kinds(&self.store().snapshot());
+        custom.into_iter().filter(|other| other.is_version_of(kind)).collect()
     }
 
     /// GET.

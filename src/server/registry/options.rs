@@ -20,6 +20,14 @@ pub struct User {
     pub extra: std::collections::BTreeMap<String, Vec<String>>,
 }
 
+impl User {
+    /// The node whose agent this is, if it is one (kubernetes `pkg/auth/nodeidentifier`).
+    pub fn node(&self) -> Option<&str> {
+        let name = self.name.strip_prefix("system:node:").filter(|name| !name.is_empty())?;
+        self.groups.iter().any(|group| group == "system:nodes").then_some(name)
+    }
+}
+
 /// How unknown and duplicate fields are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -30,6 +38,17 @@ pub enum FieldValidation {
     Warn,
     /// Refused.
     Strict,
+}
+
+impl FieldValidation {
+    /// As clients write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FieldValidation::Ignore => "Ignore",
+            FieldValidation::Warn => "Warn",
+            FieldValidation::Strict => "Strict",
+        }
+    }
 }
 
 /// What a write carries beside its object.
@@ -66,6 +85,8 @@ pub enum Part {
     Main,
     /// `/status`.
     Status,
+    /// What the subresource named by the options changes of it (`ephemeralcontainers`, `resize`).
+    Subresource,
 }
 
 /// A patch body with its type.

@@ -2,16 +2,14 @@
 //!
 //! The patch is applied to the served form of the current object; the result goes the way of a PUT. A lost race applies the patch
 //! again to what won.
-//!
-//! Limit of [`Patch::Apply`] for now: there is no record of who owns which field, hence no conflicts, and a field that an applier
-//! leaves out stays. The applied fields are merged in by the schema's list keys.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::update::{Proposal, Propose};
-use super::{Body, Format, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
+use super::ownership::{Before, Entries};
+use super::update::{Managed, Proposal, Propose};
+use super::{Body, FieldValidation, Format, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
 use crate::api::{Object, Status, patch};
 use crate::server::store::Entry;
 
@@ -23,8 +21,30 @@ enum Ready {
     Json(bytes::Bytes),
     Merge(bytes::Bytes),
     Strategic(bytes::Bytes),
-    /// The configuration's JSON, its tree, and the duplicate fields found in it.
-    Apply(Vec<u8>, Value, Vec<String>),
+    Apply(Config),
+}
+
+impl Ready {
+    /// Whether the patch may read or write `managedFields`; most do not, and are spared them.
+    fn may_name_owners(&self) -> bool {
+        let named = |body: &[u8]| {
+            let name = b"managedFields";
+            // An escape could spell the name, too.
+            body.contains(&b'\\') || body.windows(name.len()).any(|part| part == name)
+        };
+        match self {
+            Ready::Merge(body) | Ready::Strategic(body) => named(body),
+            Ready::Json(_) | Ready::Apply(_) => true,
+        }
+    }
+}
+
+/// An applied configuration.
+pub(super) struct Config {
+    tree: Value,
+    /// The duplicate fields found in it.
+    duplicates: Vec<String>,
+    force: bool,
 }
 
 impl Registry {
@@ -39,29 +59,82 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let ready = ready(patch)?;
-        if let Ready::Apply(_, tree, problems) = &ready {
-            let missing = self.current(kind, namespace, name).is_err_and(|status| status.code == 404);
-            if missing && part == Part::Main {
-                let (object, warnings) = decode::typed(kind, tree.clone(), problems.clone(), options.field_validation)?;
-                meta::settle_name(object.meta(), name)?;
-                match self.create_decoded(kind, namespace, object, warnings, options).await {
-                    // Somebody else created it meanwhile: merge into that.
-                    Err(status) if status.reason == "AlreadyExists" => {}
-                    done => return done,
-                }
-            }
+        if let Ready::Apply(config) = &ready {
+            return self.apply(kind, (namespace, name), part, config, options).await;
         }
         let propose = |entry: &Arc<Entry>, _: &dyn Object| {
             let entry = kind.present(entry)?;
-            let target = serde_json::from_slice(&entry.json)
+            let mut target: Value = serde_json::from_slice(&entry.json)
                 .map_err(|error| Status::internal(format_args!("reading {entry:?} to patch it: {error}")))?;
-            let (patched, problems) = apply(kind, target, &ready)?;
-            let (object, warnings) = decode::typed(kind, patched, problems, options.field_validation)?;
-            Ok(Proposal { object, warnings })
+            if !ready.may_name_owners()
+                && let Some(metadata) = target.get_mut("metadata").and_then(Value::as_object_mut)
+            {
+                metadata.remove("managedFields");
+            }
+            let patched = apply(kind, target, &ready)?;
+            let (object, warnings) = decode::typed(kind, patched, Vec::new(), options.field_validation)?;
+            Ok(Proposal { object, warnings, managed: Managed::ByChange })
         };
-        let propose: Propose<'_> = &propose;
-        self.rewrite(kind, (namespace, name), part.into(), options, ATTEMPTS, propose).await
+        self.rewrite(kind, (namespace, name), part.into(), options, ATTEMPTS, Propose::Change(&propose)).await
     }
+
+    /// Server-side apply. What is not there is created, but through a subresource.
+    async fn apply(
+        &self,
+        kind: &KindDef,
+        (namespace, name): (&str, &str),
+        part: Part,
+        config: &Config,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        if part == Part::Main && self.current(kind, namespace, name).is_err_and(|status| status.code == 404) {
+            let Proposal { object, warnings, managed } = self.applied(kind, Before::NOTHING, config, options).await?;
+            check_new(kind, name, object.as_ref())?;
+            let managed = if let Managed::Decided(entries) = managed { entries } else { None };
+            match self.create_owned(kind, namespace, object, managed, warnings, options).await {
+                // Somebody else created it meanwhile: merge into that.
+                Err(status) if status.reason == "AlreadyExists" => {}
+                done => return done,
+            }
+        }
+        self.rewrite(kind, (namespace, name), part.into(), options, ATTEMPTS, Propose::Apply(config)).await
+    }
+
+    /// What applying `config` makes of the current state.
+    pub(super) async fn propose_applied(
+        &self,
+        kind: &KindDef,
+        entry: &Entry,
+        object: &dyn Object,
+        config: &Config,
+        options: &WriteOptions,
+    ) -> Result<Proposal, Status> {
+        self.applied(kind, Before { entry: Some(entry), object: Some(object) }, config, options).await
+    }
+
+    async fn applied(&self, kind: &KindDef, before: Before<'_>, config: &Config, options: &WriteOptions) -> Result<Proposal, Status> {
+        let (merged, managed): (Value, Entries) = self.merge_applied(kind, before, (&config.tree, config.force), options).await?;
+        let mut warnings = Vec::new();
+        match options.field_validation {
+            FieldValidation::Strict if !config.duplicates.is_empty() => {
+                return Err(Status::bad_request(format!("error strict decoding YAML: {}", config.duplicates.join(", "))));
+            }
+            FieldValidation::Warn => warnings.clone_from(&config.duplicates),
+            FieldValidation::Strict | FieldValidation::Ignore => {}
+        }
+        // Unknown fields of the configuration were refused; those of the stored object are none of this client's.
+        let (object, _) = decode::typed(kind, merged, Vec::new(), FieldValidation::Ignore)?;
+        Ok(Proposal { object, warnings, managed: Managed::Decided(managed) })
+    }
+}
+
+/// What an apply must say of an object that is not there: its name, and no uid of another one.
+fn check_new(kind: &KindDef, name: &str, object: &dyn Object) -> Result<(), Status> {
+    if let Some(uid) = object.meta().uid.as_deref().filter(|uid| !uid.is_empty()) {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(Status::conflict(kind.group(), kind.resource(), name, why));
+    }
+    meta::settle_name(object.meta(), name)
 }
 
 fn ready(patch: Patch) -> Result<Ready, Status> {
@@ -69,12 +142,9 @@ fn ready(patch: Patch) -> Result<Ready, Status> {
         Patch::Json(body) => Ready::Json(body),
         Patch::Merge(body) => Ready::Merge(body),
         Patch::Strategic(body) => Ready::Strategic(body),
-        Patch::Apply { body, force: _ } => {
+        Patch::Apply { body, force } => {
             let (tree, duplicates) = configuration(body)?;
-            if tree.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
-                return Err(Status::bad_request("metadata.managedFields must be nil"));
-            }
-            Ready::Apply(tree.to_string().into_bytes(), tree, duplicates)
+            Ready::Apply(Config { tree, duplicates, force })
         }
     })
 }
@@ -93,7 +163,7 @@ fn configuration(body: bytes::Bytes) -> Result<(Value, Vec<String>), Status> {
     Ok((tree, duplicates))
 }
 
-fn apply(kind: &KindDef, target: Value, ready: &Ready) -> Result<(Value, Vec<String>), Status> {
+fn apply(kind: &KindDef, target: Value, ready: &Ready) -> Result<Value, Status> {
     let schema = || match kind.merge_schema() {
         MergeSchema::Type(name) => Ok(name),
         // Upstream's text (apiextensions-apiserver `customresource_handler.go` accepts the other three types only).
@@ -102,15 +172,14 @@ fn apply(kind: &KindDef, target: Value, ready: &Ready) -> Result<(Value, Vec<Str
              application/merge-patch+json, application/apply-patch+yaml",
         )),
     };
-    let (patched, problems) = match ready {
-        Ready::Json(body) => (patch::json(&target, body), Vec::new()),
-        Ready::Merge(body) => (patch::merge(target, body), Vec::new()),
-        Ready::Strategic(body) => (patch::strategic(target, body, schema()?), Vec::new()),
-        Ready::Apply(body, _, problems) => (patch::strategic(target, body, schema()?), problems.clone()),
+    let patched = match ready {
+        Ready::Json(body) => patch::json(&target, body),
+        Ready::Merge(body) => patch::merge(target, body),
+        Ready::Strategic(body) => patch::strategic(target, body, schema()?),
+        Ready::Apply(_) => return Err(Status::internal("a configuration is not applied as a patch")),
     };
-    let patched = patched.map_err(|error| match error.code() {
+    patched.map_err(|error| match error.code() {
         422 => Status::new(422, "Invalid", error.to_string()),
         _ => Status::bad_request(error.to_string()),
-    })?;
-    Ok((patched, problems))
+    })
 }

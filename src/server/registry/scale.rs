@@ -1,17 +1,37 @@
 //! `/scale`: the replicas of any scalable kind as an autoscaling/v1 Scale.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
+use super::admission::{Asked, Findings, Phase};
+use super::ownership::Entries;
 use super::strategy::Subresource;
-use super::update::{Mode, Proposal};
-use super::{KindDef, Registry, WriteOptions};
-use crate::api::{FieldError, Object, Status};
+use super::update::{Managed, Mode, Proposal, Propose};
+use super::{KindDef, Registry, WriteOptions, Written, now};
+use crate::api::apply::managed::{Claims, Source, read, write};
+use crate::api::apply::manager::{self, Applied, Live, Writer};
+use crate::api::apply::{Filter, Schema, Versions, compile, scale as claims};
+use crate::api::{FieldError, Object, Status, schema};
 use crate::server::store::Entry;
 
 /// How often a lost race is decided again.
 const ATTEMPTS: usize = 16;
+
+/// A change of a Scale.
+#[derive(Clone, Copy)]
+pub enum ScaleChange<'a> {
+    /// From the old Scale to the new one (PUT, and patches).
+    Edit(&'a (dyn Fn(Value) -> Result<Value, Status> + Sync)),
+    /// Server-side apply.
+    Apply {
+        /// The applied configuration.
+        config: &'a Value,
+        /// Take over fields that others own.
+        force: bool,
+    },
+}
 
 impl Registry {
     /// GET of `/scale`, as an autoscaling/v1 Scale.
@@ -20,28 +40,116 @@ impl Registry {
         scale_of(kind, kind.object(&entry)?.as_ref())
     }
 
-    /// PUT or PATCH of `/scale`: `edit` maps the old Scale to the new one.
+    /// PUT or PATCH of `/scale`.
     pub async fn edit_scale(
         &self,
         kind: &KindDef,
         namespace: &str,
         name: &str,
-        edit: &(dyn Fn(Value) -> Result<Value, Status> + Sync),
+        change: ScaleChange<'_>,
         options: &WriteOptions,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Written), Status> {
+        let path = kind.replicas_path();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let versions: Vec<String> = self.versions_of(kind).iter().map(|kind| kind.api_version()).collect();
+        let paths = |version: &str| versions.iter().any(|known| known == version).then_some(path.as_slice());
         let propose = |current: &Arc<Entry>, old: &dyn Object| {
-            let wanted = edit(scale_of(kind, old)?)?;
+            let scale = scale_of(kind, old)?;
+            let (wanted, managed) = changed(kind, current, scale, change, options, &paths)?;
             let replicas = check(kind, &wanted, current)?;
             let mut object = old.clone_object();
             kind.set_scale(object.as_mut(), replicas);
             let given = wanted.pointer("/metadata/resourceVersion").and_then(Value::as_str);
             object.meta_mut().resource_version = given.map(str::to_owned);
-            Ok(Proposal { object, warnings: Vec::new() })
+            Ok(Proposal { object, warnings: Vec::new(), managed: Managed::Decided(managed) })
         };
         // The revision that `edit` was shown is that of the current state, so it is no precondition unless the client changed it.
-        let written = self.rewrite(kind, (namespace, name), Mode::Main, options, ATTEMPTS, &propose).await?;
-        scale_of(kind, kind.object(&written.entry)?.as_ref())
+        let written = self.rewrite(kind, (namespace, name), Mode::Scale, options, ATTEMPTS, Propose::Change(&propose)).await?;
+        Ok((scale_of(kind, kind.object(&written.entry)?.as_ref())?, written))
     }
+
+    /// Admission of a write by `/scale`: the Scale is what is admitted, as upstream has it, not the object behind it.
+    pub(super) async fn admit_scale(
+        &self,
+        phase: Phase,
+        asked: Asked<'_>,
+        object: &mut Box<dyn Object>,
+        findings: &mut Findings,
+    ) -> Result<(), Status> {
+        let seen = |object: &dyn Object| -> Result<Scale, Status> {
+            serde_json::from_value(scale_of(asked.kind, object)?).map_err(Status::internal)
+        };
+        let old = asked.old.map(seen).transpose()?;
+        let mut scale: Box<dyn Object> = Box::new(seen(&**object)?);
+        let asked = Asked { old: old.as_ref().map(|old| old as &dyn Object), ..asked };
+        self.admit(phase, asked, &mut scale, findings).await?;
+        let wanted = scale.as_any().downcast_ref::<Scale>().and_then(|scale| scale.spec.as_ref()?.replicas).unwrap_or(0);
+        if phase == Phase::Mutate && asked.kind.scale(&**object).is_some_and(|present| present.replicas != wanted) {
+            asked.kind.set_scale(object.as_mut(), wanted);
+        }
+        Ok(())
+    }
+}
+
+static SCALE: LazyLock<ScaleSchema> = LazyLock::new(|| ScaleSchema {
+    schema: compile::built_in(|generator| generator.subschema_for::<Scale>()),
+    zero: schema::zero("io.k8s.api.autoscaling.v1.Scale"),
+});
+
+/// A Scale has one version, and all of it may be owned.
+struct ScaleSchema {
+    schema: Schema,
+    zero: Value,
+}
+
+impl Versions for ScaleSchema {
+    fn schema(&self, version: &str) -> Option<&Schema> {
+        (version == claims::VERSION).then_some(&self.schema)
+    }
+    fn convert(&self, _: &Value, from: &str, to: &str) -> Result<Value, String> {
+        Err(format!("a Scale is not converted from {from} to {to}"))
+    }
+    fn filter(&self, _: &str) -> Filter {
+        Filter::Except(&[])
+    }
+}
+
+/// The Scale as the change leaves it, and who owns what of the object then.
+fn changed(
+    kind: &KindDef,
+    current: &Entry,
+    scale: Value,
+    change: ScaleChange<'_>,
+    options: &WriteOptions,
+    paths: claims::Paths<'_>,
+) -> Result<(Value, Entries), Status> {
+    let parent: Claims = read(current.managed_fields().unwrap_or_default(), Source::Stored).unwrap_or_default();
+    let entries = write(claims::to_scale(&parent, paths));
+    let now = now();
+    let writer = Writer { manager: &options.field_manager, version: claims::VERSION, subresource: "scale", now: &now };
+    let (wanted, after) = match change {
+        ScaleChange::Edit(edit) => {
+            let wanted = edit(scale.clone())?;
+            let filled = |mut value: Value| {
+                schema::fill(&mut value, &SCALE.zero);
+                value
+            };
+            let (live, new) = (filled(scale), filled(wanted.clone()));
+            let live = Live { value: &live, entries, is_new: false };
+            let after = manager::update(live, &new, None, writer, &*SCALE).unwrap_or_else(|why| {
+                tracing::warn!("the scale of {current:?} is written without managed fields: {why}");
+                None
+            });
+            (wanted, after)
+        }
+        ScaleChange::Apply { config, force } => {
+            let live = Live { value: &scale, entries, is_new: false };
+            let applied = Applied { config, kind: "Scale", force, zero: &SCALE.zero };
+            manager::apply(live, applied, writer, &*SCALE)?
+        }
+    };
+    let after = read(after.unwrap_or_default(), Source::Stored).unwrap_or_default();
+    Ok((wanted, write(claims::to_parent(parent, after, &kind.api_version(), paths))))
 }
 
 fn scale_of(kind: &KindDef, object: &dyn Object) -> Result<Value, Status> {

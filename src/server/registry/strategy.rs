@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::api::{FieldError, Kind};
 
 /// A printed cell.
@@ -13,6 +15,10 @@ pub enum Cell {
     Int(i64),
     /// A yes or no.
     Bool(bool),
+    /// A number that is no integer.
+    Number(f64),
+    /// Nothing.
+    Null,
 }
 
 /// One column of the server-side Table, as upstream's printers (`pkg/printers/internalversion/printers.go`).
@@ -58,6 +64,8 @@ pub struct Info {
     pub virtual_only: bool,
     /// Upstream's default propagation when the client names none: true orphans (never, for current versions), false deletes in background.
     pub update_may_create: bool,
+    /// Whether finalizers need no domain.
+    pub plain_finalizers: bool,
 }
 
 impl Info {
@@ -71,6 +79,7 @@ impl Info {
         generation: true,
         virtual_only: false,
         update_may_create: false,
+        plain_finalizers: false,
     };
     /// A cluster-scoped kind.
     pub const CLUSTER: Info = Info { namespaced: false, ..Info::NAMESPACED };
@@ -104,6 +113,9 @@ pub trait Strategy: Kind {
     /// Before an update of `/status`: keeps everything but `status`, taking `old`'s spec.
     fn prepare_status(&mut self, _old: &Self) {}
 
+    /// Before the first deletion is decided on: adds finalizers of the kind's own, and says in the status that it ends.
+    fn prepare_delete(&mut self, _now: &Time) {}
+
     /// Every violated rule. `old` on update. Metadata is validated by the registry, not here.
     fn validate(&self, _old: Option<&Self>) -> Vec<FieldError> {
         Vec::new()
@@ -111,6 +123,14 @@ pub trait Strategy: Kind {
 
     /// Every violated rule of a `/status` update.
     fn validate_status(&self, _old: &Self) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Before a change through another subresource, such as a pod's `resize`: takes back what that may not change.
+    fn prepare_subresource(&mut self, _old: &Self, _name: &str) {}
+
+    /// Every violated rule of such a change.
+    fn validate_subresource(&self, _old: &Self, _name: &str) -> Vec<FieldError> {
         Vec::new()
     }
 

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use super::admission::{Asked, Findings, Operation, Phase};
+use super::ownership::{Before, Entries};
+use super::patch::Config;
 use super::{Body, KindDef, Part, Registry, WriteOptions, Written, decode, delete, meta, store_failure};
+use crate::api::apply::manager::same_but_times;
 use crate::api::{FieldError, Key, Object, Rev, Status};
 use crate::server::store::{Change, Entry, Expect, StoreError};
 
@@ -20,6 +23,10 @@ pub(super) enum Mode {
     Main,
     /// A change of `/status`.
     Status,
+    /// A change through the subresource that the options name.
+    Subresource,
+    /// A change by `/scale`: checked like one of the main resource, but what admission sees is the Scale.
+    Scale,
     /// A change by code of ours that may touch spec and status at once (bindings, finalizers): nothing is put back to its old
     /// value, and what was wrong before does not stop it.
     Trusted,
@@ -30,6 +37,7 @@ impl From<Part> for Mode {
         match part {
             Part::Main => Mode::Main,
             Part::Status => Mode::Status,
+            Part::Subresource => Mode::Subresource,
         }
     }
 }
@@ -38,10 +46,28 @@ impl From<Part> for Mode {
 pub(super) struct Proposal {
     pub object: Box<dyn Object>,
     pub warnings: Vec<String>,
+    pub managed: Managed,
 }
 
-/// From the current entry, in working form, and its object to the new state. Runs again after a lost race.
-pub(super) type Propose<'a> = &'a (dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync);
+/// What becomes of `managedFields`.
+pub(super) enum Managed {
+    /// What the change means for them.
+    ByChange,
+    /// These.
+    Decided(Entries),
+}
+
+/// From the current entry, in working form, and its object to the new state.
+type Edit<'a> = dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync + 'a;
+
+/// How a new state is made of the current one. Runs again after a lost race.
+#[derive(Clone, Copy)]
+pub(super) enum Propose<'a> {
+    /// What this function makes of them.
+    Change(&'a Edit<'a>),
+    /// What applying this makes of them.
+    Apply(&'a Config),
+}
 
 /// What one attempt came to.
 enum Attempt {
@@ -100,9 +126,9 @@ impl Registry {
             let mut object = old.clone_object();
             edit(object.as_mut())?;
             object.meta_mut().resource_version = None;
-            Ok(Proposal { object, warnings: Vec::new() })
+            Ok(Proposal { object, warnings: Vec::new(), managed: Managed::ByChange })
         };
-        self.rewrite(kind, (namespace, name), mode, options, ATTEMPTS, &propose).await
+        self.rewrite(kind, (namespace, name), mode, options, ATTEMPTS, Propose::Change(&propose)).await
     }
 
     async fn update_decoded(
@@ -119,8 +145,10 @@ impl Registry {
             meta::settle_name(object.meta(), place.1)?;
             return self.create_decoded(kind, place.0, object, warnings, options).await;
         }
-        let propose = |_: &Arc<Entry>, _: &dyn Object| Ok(Proposal { object: object.clone_object(), warnings: warnings.clone() });
-        self.rewrite(kind, place, part.into(), options, ATTEMPTS, &propose).await
+        let propose = |_: &Arc<Entry>, _: &dyn Object| {
+            Ok(Proposal { object: object.clone_object(), warnings: warnings.clone(), managed: Managed::ByChange })
+        };
+        self.rewrite(kind, place, part.into(), options, ATTEMPTS, Propose::Change(&propose)).await
     }
 
     /// Changes an existing object.
@@ -138,7 +166,10 @@ impl Registry {
         for _ in 0..attempts {
             let served = kind.serve_one(&current).await?;
             let old = kind.object(&served)?;
-            let proposal = propose(&served, old.as_ref())?;
+            let proposal = match propose {
+                Propose::Change(change) => change(&served, old.as_ref())?,
+                Propose::Apply(config) => self.propose_applied(kind, &served, old.as_ref(), config, options).await?,
+            };
             match self.attempt(&target, &served, old.as_ref(), proposal).await? {
                 Attempt::Done(written) => return Ok(written),
                 Attempt::Lost(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
@@ -149,20 +180,30 @@ impl Registry {
 
     async fn attempt(&self, target: &Target<'_>, current: &Arc<Entry>, old: &dyn Object, proposal: Proposal) -> Result<Attempt, Status> {
         let Target { kind, key, mode, options } = target;
-        let Proposal { mut object, warnings } = proposal;
+        let Proposal { mut object, warnings, managed } = proposal;
+        let managed = match managed {
+            Managed::Decided(entries) => entries,
+            Managed::ByChange => {
+                let before = Before { entry: Some(current), object: Some(old) };
+                self.track(kind, before, object.as_mut(), options).await
+            }
+        };
         settle(target, current.rev, object.as_mut(), old)?;
-        let asked = Asked { kind, operation: Operation::Update, old: Some(old), options };
+        object.meta_mut().managed_fields.clone_from(&managed);
+        let asked = Asked { kind, operation: Operation::Update, old: Some(old), options, deletion: None };
         let mut findings = Findings { warnings, ..Findings::default() };
-        self.admit(Phase::Mutate, asked, &mut object, &mut findings).await?;
+        self.admit_part(*mode, Phase::Mutate, asked, &mut object, &mut findings).await?;
+        meta::check_managed(object.meta_mut(), managed, &mut findings.warnings);
         kind.apply_defaults(object.as_mut());
         match mode {
-            Mode::Main => kind.prepare_update(object.as_mut(), old),
+            Mode::Main | Mode::Scale => kind.prepare_update(object.as_mut(), old),
             Mode::Status => kind.prepare_status(object.as_mut(), old),
+            Mode::Subresource => kind.prepare_subresource(object.as_mut(), old, &options.subresource),
             Mode::Trusted => {}
         }
         self.admit(Phase::Reserve, asked, &mut object, &mut findings).await?;
         kind.apply_defaults(object.as_mut());
-        let errors = violations(kind, *mode, object.as_ref(), old);
+        let errors = violations(target, object.as_ref(), old);
         if !errors.is_empty() {
             return Err(Status::invalid(kind.group(), kind.kind(), key.name(), errors));
         }
@@ -170,12 +211,12 @@ impl Registry {
             object.meta_mut().generation = Some(old.meta().generation.unwrap_or_default() + 1);
         }
         object.meta_mut().resource_version = old.meta().resource_version.clone();
-        self.admit(Phase::Validate, asked, &mut object, &mut findings).await?;
+        self.admit_part(*mode, Phase::Validate, asked, &mut object, &mut findings).await?;
         let done = |entry: &Arc<Entry>, findings: Findings| -> Result<Attempt, Status> {
             let entry = kind.present(entry)?;
             Ok(Attempt::Done(Written { entry, created: false, warnings: findings.warnings, annotations: findings.annotations }))
         };
-        if object.to_json() == old.to_json() {
+        if is_unchanged(current, object.as_mut(), old) {
             return done(current, findings);
         }
         if options.dry_run {
@@ -188,6 +229,42 @@ impl Registry {
             Ok(entry) => done(&kind.serve_one(&entry).await?, findings),
             Err(StoreError::Conflict(found)) => Ok(Attempt::Lost(found)),
             Err(other) => Err(store_failure(&other)),
+        }
+    }
+}
+
+/// Whether the write comes to nothing. Times of `managedFields` alone are nothing (apiserver
+/// `pkg/endpoints/handlers/fieldmanager/equality.go`).
+fn is_unchanged(current: &Entry, object: &mut dyn Object, old: &dyn Object) -> bool {
+    let managed = object.meta_mut().managed_fields.take();
+    let mut unchanged = if old.meta().managed_fields.is_none() {
+        object.to_json() == old.to_json()
+    } else {
+        let mut old = old.clone_object();
+        old.meta_mut().managed_fields = None;
+        object.to_json() == old.to_json()
+    };
+    if unchanged {
+        let before = current.managed_fields();
+        unchanged = same_but_times(before.as_deref().unwrap_or_default(), managed.as_deref().unwrap_or_default());
+    }
+    object.meta_mut().managed_fields = managed;
+    unchanged
+}
+
+impl Registry {
+    /// Admission of what the client sees itself writing.
+    async fn admit_part(
+        &self,
+        mode: Mode,
+        phase: Phase,
+        asked: Asked<'_>,
+        object: &mut Box<dyn Object>,
+        findings: &mut Findings,
+    ) -> Result<(), Status> {
+        match mode {
+            Mode::Scale => self.admit_scale(phase, asked, object, findings).await,
+            _ => Ok(self.admit(phase, asked, object, findings).await?),
         }
     }
 }
@@ -222,12 +299,14 @@ pub(super) fn check_uid(kind: &KindDef, name: &str, expected: Option<&str>, obje
 }
 
 /// Every rule that the change breaks.
-fn violations(kind: &KindDef, mode: Mode, object: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+fn violations(target: &Target<'_>, object: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+    let Target { kind, mode, options, .. } = target;
     let mut errors = meta::validate(kind, object.meta());
     errors.extend(meta::validate_update(object.meta(), old.meta()));
     match mode {
-        Mode::Main => errors.extend(kind.validate(object, Some(old))),
+        Mode::Main | Mode::Scale => errors.extend(kind.validate(object, Some(old))),
         Mode::Status => errors.extend(kind.validate_status(object, old)),
+        Mode::Subresource => errors.extend(kind.validate_subresource(object, old, &options.subresource)),
         Mode::Trusted => {
             let before = kind.validate(old, None);
             errors.extend(kind.validate(object, None).into_iter().filter(|error| !before.contains(error)));

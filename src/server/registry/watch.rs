@@ -22,6 +22,8 @@ pub struct ObjectWatch {
     kind: KindRef,
     filter: Filter,
     watch: Watch,
+    /// Of the object that defines the kind, if one does: the watch ends when the kind does.
+    definition: Option<Watch>,
     /// What was delivered but not yet decided on, oldest first.
     delivered: VecDeque<Arc<Event>>,
     /// What is decided but not yet handed out.
@@ -56,7 +58,9 @@ impl Registry {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
             timer
         });
-        Ok(ObjectWatch { kind: kind.clone(), filter, watch, delivered: VecDeque::new(), ready, bookmarks })
+        let definition = kind.definition().map(|key| self.store().watch(Scope::object(&key), snapshot.rev()));
+        let definition = definition.transpose().map_err(|expired| too_old(expired.from, expired.oldest))?;
+        Ok(ObjectWatch { kind: kind.clone(), filter, watch, definition, delivered: VecDeque::new(), ready, bookmarks })
     }
 }
 
@@ -92,13 +96,15 @@ impl ObjectWatch {
                 }
                 continue;
             }
-            let delivery = match &mut self.bookmarks {
-                None => self.watch.next().await,
-                Some(timer) => tokio::select! {
-                    biased;
-                    delivery = self.watch.next() => delivery,
-                    _ = timer.tick() => return WatchEvent::Bookmark { rev: self.watch.seen(), initial_end: false },
+            // Objects first: what happened to them before their kind ended is still told.
+            let delivery = tokio::select! {
+                biased;
+                delivery = self.watch.next() => delivery,
+                delivery = next_of(self.definition.as_mut()) => match is_redefined(&self.kind, &delivery) {
+                    true => return WatchEvent::Closed,
+                    false => continue,
                 },
+                () = tick(self.bookmarks.as_mut()) => return WatchEvent::Bookmark { rev: self.watch.seen(), initial_end: false },
             };
             match delivery {
                 Delivery::Events(events) => self.delivered.extend(events),
@@ -109,6 +115,29 @@ impl ObjectWatch {
                 Delivery::Closed => return WatchEvent::Closed,
             }
         }
+    }
+}
+
+/// The next delivery of a watch that may not be there.
+async fn next_of(watch: Option<&mut Watch>) -> Delivery {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(timer: Option<&mut Interval>) {
+    match timer {
+        Some(timer) => drop(timer.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether what defines the kind is gone or defines another one now.
+fn is_redefined(kind: &KindDef, delivery: &Delivery) -> bool {
+    match delivery {
+        Delivery::Events(events) => events.iter().any(|event| event.deleted || !kind.is_defined_by(&event.entry)),
+        Delivery::Expired | Delivery::Closed => true,
     }
 }
 
@@ -139,7 +168,8 @@ async fn decide(kind: &KindDef, filter: &Filter, event: &Event) -> Result<Option
         (true, false) if event.deleted => Some(WatchEvent::Deleted(sent(kind, &event.entry).await?)),
         (true, false) => {
             let last = kind.serve_one(event.prev.as_ref().unwrap_or(&event.entry)).await?;
-            let object = kind.object(&last)?;
+            let mut object = kind.object(&last)?.clone_object();
+            object.meta_mut().managed_fields = last.managed_fields();
             let last = Arc::new(kind.entry(object.as_ref(), last.key.clone(), event.rev));
             Some(WatchEvent::Deleted(kind.present(&last)?))
         }

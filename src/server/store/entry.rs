@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde::Deserialize;
 
 use crate::api::{Key, Kind, Object, Rev, decode};
@@ -16,7 +16,7 @@ pub struct Entry {
     pub key: Key,
     /// The revision that wrote it.
     pub rev: Rev,
-    /// Its metadata (for selectors, owners, finalizers), `resourceVersion` included.
+    /// Its metadata (for selectors, owners, finalizers), `resourceVersion` included, `managedFields` not (see [`Entry::managed_fields`]).
     pub meta: ObjectMeta,
     /// The whole object as JSON, `resourceVersion` included: what GET, LIST and WATCH send.
     pub json: Bytes,
@@ -31,23 +31,64 @@ impl Entry {
             metadata: ObjectMeta,
         }
         match serde_json::from_slice::<MetaOnly>(&json) {
-            Ok(MetaOnly { metadata }) => Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new() }),
+            Ok(MetaOnly { mut metadata }) => {
+                metadata.managed_fields = None;
+                Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new() })
+            }
             Err(error) => Err(DecodeError { key, why: error.to_string() }),
         }
     }
 
-    /// The decoded form, made at the first call and shared by all callers.
+    /// `metadata.managedFields`, read from the bytes. Neither the metadata nor the decoded form holds it: it can be larger than all
+    /// the rest, and only writes look at it.
+    pub fn managed_fields(&self) -> Option<Vec<ManagedFieldsEntry>> {
+        #[derive(Deserialize)]
+        struct Whole {
+            metadata: Meta,
+        }
+        #[derive(Deserialize)]
+        struct Meta {
+            #[serde(rename = "managedFields")]
+            managed_fields: Option<Vec<ManagedFieldsEntry>>,
+        }
+        // The bytes were written by this server: what can't be read as entries is as good as none.
+        serde_json::from_slice::<Whole>(&self.json).ok().and_then(|whole| whole.metadata.managed_fields)
+    }
+
+    /// The decoded form, made at the first call and shared by all callers. Its `managedFields` is left out.
     pub fn typed<T: Kind>(&self) -> Result<Arc<T>, DecodeError> {
         if let Some(object) = self.typed.get()
             && let Ok(object) = object.clone().downcast::<T>()
         {
             return Ok(object);
         }
-        let object: T = decode::json(&self.json).map_err(|error| DecodeError { key: self.key.clone(), why: error.to_string() })?;
+        let mut object: T = decode::json(&self.json).map_err(|error| DecodeError { key: self.key.clone(), why: error.to_string() })?;
+        object.meta_mut().managed_fields = None;
         let object = Arc::new(object);
         // Only the first kind is cached: a key is read as one kind, but for the few that are served in two versions.
         self.typed.get_or_init(|| object.clone());
         Ok(object)
+    }
+}
+
+impl Entry {
+    /// [`Entry::typed`] for forms that are no Rust type of the API, decoded by `decode` from the bytes.
+    pub fn decoded<T: Any + Send + Sync, E>(&self, decode: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<Arc<T>, E> {
+        if let Some(object) = self.typed.get()
+            && let Ok(object) = object.clone().downcast::<T>()
+        {
+            return Ok(object);
+        }
+        let object = Arc::new(decode(&self.json)?);
+        self.typed.get_or_init(|| object.clone());
+        Ok(object)
+    }
+}
+
+/// Of one store, two entries with the same key and revision are the same.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.rev == other.rev && self.key == other.key
     }
 }
 
@@ -93,6 +134,7 @@ impl Draft {
         let json = Bytes::from(object.to_json());
         let mark = MARK.as_bytes();
         let at = json.windows(mark.len()).position(|window| window == mark).expect("the mark was just encoded");
+        object.meta_mut().managed_fields = None;
         Draft { before: json.slice(..at), after: json.slice(at + mark.len()..), meta: object.meta().clone(), typed: Some(object) }
     }
 

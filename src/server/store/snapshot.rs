@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::Entry;
 use crate::api::{Key, Rev, Scope};
@@ -47,6 +48,16 @@ impl Snapshot {
     fn from(&self, start: Bound<&str>, scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
         let scope = scope.clone();
         self.map.range::<_, str>((start, Bound::Unbounded)).map(|(_, entry)| entry).take_while(move |entry| scope.contains(&entry.key))
+    }
+
+    /// What differs between an older view of the same store and this one: each changed key's entry before and after. Costs about as much
+    /// as there are changes, for what is the same is shared and skipped.
+    pub fn changes_since<'a>(&'a self, older: &'a Snapshot) -> impl Iterator<Item = (Option<&'a Arc<Entry>>, Option<&'a Arc<Entry>>)> {
+        older.map.diff(&self.map).map(|change| match change {
+            DiffItem::Add(_, new) => (None, Some(new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+            DiffItem::Remove(_, old) => (Some(old), None),
+        })
     }
 
     /// A view made by hand.

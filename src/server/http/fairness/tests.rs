@@ -80,7 +80,7 @@ async fn seats_are_bounded_waited_for_and_given_back() {
     // All seats are taken again: nobody gives one back, so the wait is over after its time.
     held.push(admit(&fairness, &ann).await.ok().expect("it came back"));
     let refused = admit(&fairness, &ann).await.err().expect("nobody left");
-    assert_eq!((refused.status.code, refused.status.reason), (429, "TooManyRequests"));
+    assert_eq!((refused.status.code, &*refused.status.reason), (429, "TooManyRequests"));
     assert_eq!(refused.status.details.as_ref().and_then(|d| d.retry_after_seconds), Some(1));
 
     // A client that goes while it waits leaves no trace.

@@ -1,5 +1,7 @@
 //! Schemas as upstream publishes them, made from those of `k8s-openapi` and the facts that they lack.
 
+use std::collections::BTreeSet;
+
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -32,6 +34,8 @@ pub(super) struct Schemas {
     pub all: Map<String, Value>,
     /// Schema names of the kinds, in their order.
     pub kinds: Vec<String>,
+    /// Names of those that no Rust type stands for: custom kinds. They are published as they come.
+    pub custom: BTreeSet<String>,
 }
 
 impl Schemas {
@@ -60,10 +64,11 @@ impl Schemas {
             generator.subschema_for::<Scale>();
         }
         let mut all = generator.take_definitions(false);
-        all.extend(inline);
         for (name, schema) in &mut all {
             publish(name, schema);
         }
+        let custom = inline.keys().cloned().collect();
+        all.extend(inline);
         for (kind, name) in kinds.iter().zip(&names) {
             if let Some(schema) = all.get_mut(name) {
                 identify(schema, &kind.group, &kind.version, &kind.kind);
@@ -71,11 +76,11 @@ impl Schemas {
                 not_required(schema, "metadata");
             }
             if !kind.virtual_only {
-                all.insert(format!("{name}List"), list(kind, name));
+                all.insert(list_name(kind, name), list(kind, name));
             }
         }
         add_machinery(&mut all, kinds);
-        Schemas { all, kinds: names }
+        Schemas { all, kinds: names, custom }
     }
 }
 
@@ -83,6 +88,14 @@ impl Schemas {
 fn name_of(kind: &KindDoc) -> String {
     let group = kind.group.split('.').rev().collect::<Vec<_>>().join(".");
     if group.is_empty() { format!("{}.{}", kind.version, kind.kind) } else { format!("{group}.{}.{}", kind.version, kind.kind) }
+}
+
+/// What the schema of a kind's list is called.
+pub(super) fn list_name(kind: &KindDoc, name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((package, _)) => format!("{package}.{}", kind.list_kind),
+        None => kind.list_kind.to_string(),
+    }
 }
 
 /// Adds what operations take and return, and says in whose name.
@@ -137,7 +150,7 @@ fn list(kind: &KindDoc, item: &str) -> Value {
     let about = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
     let meaning = |what: &str, section: &str| format!("{what} More info: {about}#{section}");
     json!({
-        "description": format!("{0}List is a list of {0} objects.", kind.kind),
+        "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -154,7 +167,7 @@ fn list(kind: &KindDoc, item: &str) -> Value {
                 "items": { "allOf": [{ "$ref": reference(item) }], "default": {} },
             },
         },
-        "x-kubernetes-group-version-kind": [{ "group": kind.group, "kind": format!("{}List", kind.kind), "version": kind.version }],
+        "x-kubernetes-group-version-kind": [{ "group": kind.group, "kind": kind.list_kind, "version": kind.version }],
     })
 }
 

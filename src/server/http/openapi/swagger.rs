@@ -23,6 +23,9 @@ pub(super) fn document(kinds: &[KindDoc]) -> Value {
     }
     let mut definitions = schemas.all;
     for (name, schema) in &mut definitions {
+        if schemas.custom.contains(name) {
+            forget(schema, true);
+        }
         match name.as_str() {
             QUANTITY => *schema = json!({ "description": schema["description"].take(), "type": "string" }),
             INT_OR_STRING => {
@@ -42,6 +45,46 @@ pub(super) fn document(kinds: &[KindDoc]) -> Value {
 /// How v2 refers to a schema.
 fn reference(name: &str) -> String {
     format!("#/definitions/{name}")
+}
+
+/// Drops from the schema of a custom kind what OpenAPI 2.0, or clients that validate by it, do not understand.
+///
+/// Follows apiextensions-apiserver `pkg/controller/openapi/v2/conversion.go` and `builder.go`.
+fn forget(schema: &mut Value, root: bool) {
+    let Some(object) = schema.as_object_mut() else { return };
+    // References are ours: `metadata` of this and of embedded resources.
+    if object.get("allOf").is_some_and(|all| all.pointer("/0/$ref").is_some()) {
+        return;
+    }
+    for combination in ["allOf", "anyOf", "oneOf", "not"] {
+        object.remove(combination);
+    }
+    let set = |object: &Map<String, Value>, name: &str| object.get(name).is_some_and(|value| value == true);
+    if root && set(object, "x-kubernetes-preserve-unknown-fields") {
+        // kubectl would refuse every field that is not described.
+        object.retain(|name, _| name == "type" || name == "x-kubernetes-group-version-kind");
+        return;
+    }
+    if set(object, "nullable") {
+        for name in ["type", "nullable", "items", "properties", "additionalProperties"] {
+            object.remove(name);
+        }
+    }
+    if set(object, "x-kubernetes-preserve-unknown-fields") {
+        object.remove("items");
+        object.remove("properties");
+    }
+    if set(object, "x-kubernetes-int-or-string") {
+        object.remove("type");
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            forget(inner, false);
+        }
+    }
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(|property| forget(property, false));
+    }
 }
 
 /// Rewrites a schema of v3 to one of v2, where a reference may have siblings and there is no `oneOf`.
@@ -89,12 +132,12 @@ fn parameter(parameter: &Parameter) -> Value {
 fn operation(kind: &KindDoc, name: &str, path: &Path, verb: &Verb) -> Value {
     let mut responses = Map::new();
     for code in verb.codes {
-        let schema = payload(verb.answer, name, path).map(|name| json!({ "$ref": reference(&name) }));
+        let schema = payload(verb.answer, kind, name, path).map(|name| json!({ "$ref": reference(&name) }));
         responses.insert(code.to_string(), json!({ "description": meaning(*code), "schema": schema }));
     }
     responses.insert("401".into(), json!({ "description": meaning(401) }));
     let mut parameters: Vec<Value> = verb.parameters.iter().map(parameter).collect();
-    if let Some(body) = payload(verb.body, name, path) {
+    if let Some(body) = payload(verb.body, kind, name, path) {
         let mut body = json!({ "in": "body", "name": "body", "schema": { "$ref": reference(&body) } });
         if verb.body != Payload::DeleteOptions {
             body["required"] = true.into();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 fn kind<T: k8s_openapi::Resource + JsonSchema>(namespaced: bool, subresources: &'static [Subresource]) -> KindDoc {
     KindDoc {
+        list_kind: format!("{}List", T::KIND).into(),
         group: T::GROUP.into(),
         version: T::VERSION.into(),
         kind: T::KIND.into(),

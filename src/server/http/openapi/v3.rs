@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::KindDoc;
 use super::operations::{Parameter, Path, Payload, Verb, description, operation_id, paths};
-use super::schemas::{DELETE_OPTIONS, PATCH, SCALE, STATUS, Schemas, reference};
+use super::schemas::{DELETE_OPTIONS, PATCH, SCALE, STATUS, Schemas, list_name, reference};
 use crate::api::protobuf;
 
 /// Media types of answers, in upstream's order.
@@ -71,12 +71,12 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 /// Schema name of what goes in or comes out.
-pub(super) fn payload(payload: Payload, name: &str, path: &Path) -> Option<String> {
+pub(super) fn payload(payload: Payload, kind: &KindDoc, name: &str, path: &Path) -> Option<String> {
     match payload {
         Payload::None => None,
         Payload::Object if path.scale => Some(SCALE.into()),
         Payload::Object => Some(name.into()),
-        Payload::List => Some(format!("{name}List")),
+        Payload::List => Some(list_name(kind, name)),
         Payload::Patch => Some(PATCH.into()),
         Payload::DeleteOptions => Some(DELETE_OPTIONS.into()),
         Payload::Status => Some(STATUS.into()),
@@ -114,7 +114,7 @@ fn content(media: &[&str], name: &str) -> Value {
 fn operation(kind: &KindDoc, name: &str, path: &Path, verb: &Verb) -> Value {
     let mut responses = Map::new();
     for code in verb.codes {
-        let answer = payload(verb.answer, name, path).map(|name| content(&answers(kind, verb), &name));
+        let answer = payload(verb.answer, kind, name, path).map(|name| content(&answers(kind, verb), &name));
         responses.insert(code.to_string(), json!({ "description": meaning(*code), "content": answer }));
     }
     responses.insert("401".into(), json!({ "description": meaning(401) }));
@@ -129,7 +129,7 @@ fn operation(kind: &KindDoc, name: &str, path: &Path, verb: &Verb) -> Value {
     if !verb.parameters.is_empty() {
         value["parameters"] = verb.parameters.iter().map(parameter).collect();
     }
-    if let Some(body) = payload(verb.body, name, path) {
+    if let Some(body) = payload(verb.body, kind, name, path) {
         let media = if verb.body == Payload::Patch { PATCHES } else { &["*/*"] };
         let mut body = json!({ "content": content(media, &body) });
         if verb.body != Payload::DeleteOptions {

@@ -2,7 +2,7 @@
 
 pub mod columns;
 pub mod defaults;
-pub mod qos;
+mod subresources;
 mod update;
 pub mod validate;
 
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use super::support::path::Errors;
 use super::support::rules;
+use crate::api::pod::qos_class;
 use crate::server::registry::strategy::{Column, Info, Strategy, Subresource};
 
 /// Upstream's grace period where the pod names none.
@@ -52,7 +53,7 @@ impl Strategy for Pod {
 
     fn prepare_create(&mut self) {
         let spec = rules::part(&self.spec);
-        let qos = qos::class(&spec);
+        let qos = qos_class(&spec);
         let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
         let status = self.status.insert(Default::default());
         status.phase = Some("Pending".into());
@@ -91,6 +92,14 @@ impl Strategy for Pod {
 
     fn validate_status(&self, old: &Self) -> Errors {
         update::check_status(self, old)
+    }
+
+    fn prepare_subresource(&mut self, old: &Self, name: &str) {
+        subresources::prepare(self, old, name);
+    }
+
+    fn validate_subresource(&self, old: &Self, name: &str) -> Errors {
+        subresources::check(self, old, name)
     }
 
     fn columns() -> &'static [Column<Self>] {

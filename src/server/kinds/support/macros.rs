@@ -21,14 +21,22 @@ macro_rules! separate_status {
         }
         separate_status!(updates);
     };
+    // Of the metadata, `/status` does not write this field.
+    (but $kept:ident) => {
+        fn prepare_create(&mut self) {
+            self.status = Some(Default::default());
+        }
+        separate_status!(updates, but $kept);
+    };
     // A kind with its own `prepare_create`.
-    (updates) => {
+    (updates $(, but $kept:ident)?) => {
         fn prepare_update(&mut self, old: &Self) {
             self.status = old.status.clone();
         }
         fn prepare_status(&mut self, old: &Self) {
             let sent = std::mem::replace(self, old.clone());
             self.metadata = sent.metadata;
+            $(self.metadata.$kept = old.metadata.$kept.clone();)?
             self.status = sent.status;
         }
     };

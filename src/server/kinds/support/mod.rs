@@ -12,3 +12,4 @@ pub mod print;
 pub mod rules;
 #[cfg(test)]
 pub mod testing;
+pub mod webhook;

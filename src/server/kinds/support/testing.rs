@@ -40,6 +40,8 @@ pub fn row<T: Strategy>(yaml: &str, wide: bool) -> Vec<String> {
         Cell::Text(text) => text,
         Cell::Int(number) => number.to_string(),
         Cell::Bool(value) => value.to_string(),
+        Cell::Number(value) => value.to_string(),
+        Cell::Null => "null".into(),
     };
     columns.map(|column| text((column.cell)(&object, now))).collect()
 }

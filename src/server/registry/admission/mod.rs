@@ -8,13 +8,31 @@
 //!
 //! Never: refuses what the server itself is repairing.
 
+mod certificates;
+mod claim_resize;
+mod connect;
+mod default_class;
 mod escalation;
+mod limit_ranger;
+mod limits;
+mod matching;
 mod namespace_lifecycle;
+mod node_restriction;
+mod pod_security;
+mod policies;
 mod priority;
+mod quota_ledger;
+mod resource_quota;
+mod rounds;
+mod runtime_class;
 mod service;
 mod service_account;
 mod service_allocation;
+mod storage_protection;
+mod taint_nodes;
 mod toleration_seconds;
+mod topology_labels;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -24,21 +42,46 @@ use std::any::Any;
 use futures::future::BoxFuture;
 
 use super::access::Authorizer;
-use super::{KindDef, Parts, Registry, User, WriteOptions};
+use super::{DeleteOptions, KindDef, Parts, Registry, User, WriteOptions};
 use crate::api::{Key, Object, Status};
 use crate::server::store::Snapshot;
 
+pub use connect::{Admitted, ConnectOptions};
+pub(super) use policies::Policies;
+pub(super) use quota_ledger::Ledger;
+use rounds::Rounds;
 pub use service_allocation::RegistryConfig;
 pub(super) use service_allocation::Reservations;
+pub(super) use webhooks::Configured;
 
 /// All steps, in the order in which they run in each phase (upstream's `pkg/kubeapiserver/options/plugins.go`).
 static ADMISSION: &[Step] = &[
     Step::Sync(&namespace_lifecycle::NamespaceLifecycle),
+    Step::Sync(&limit_ranger::LimitRanger),
     Step::Sync(&service_account::ServiceAccounts),
-    Step::Sync(&toleration_seconds::DefaultTolerationSeconds),
+    Step::Sync(&node_restriction::NodeRestriction),
+    Step::Sync(&taint_nodes::TaintNodesByCondition),
+    Step::Sync(&pod_security::PodSecurity),
     Step::Sync(&priority::Priority),
+    Step::Sync(&toleration_seconds::DefaultTolerationSeconds),
+    Step::Sync(&default_class::DefaultStorageClass),
+    Step::Sync(&storage_protection::StorageObjectInUseProtection),
+    Step::Sync(&claim_resize::PersistentVolumeClaimResize),
+    Step::Sync(&runtime_class::RuntimeClasses),
+    Step::Sync(&certificates::CertificateApproval),
+    Step::Sync(&certificates::CertificateSigning),
+    Step::Sync(&certificates::ClusterTrustBundleAttest),
+    Step::Sync(&certificates::CertificateSubjectRestriction),
+    Step::Sync(&default_class::DefaultIngressClass),
+    Step::Sync(&topology_labels::PodTopologyLabels),
     Step::Sync(&service::Services),
     Step::Sync(&escalation::Escalation),
+    Step::Async(&policies::Mutating),
+    Step::Async(&webhooks::Mutating),
+    Step::Async(&policies::Validating),
+    Step::Async(&webhooks::Validating),
+    // Whatever else may refuse, comes before: what is charged is written.
+    Step::Sync(&resource_quota::ResourceQuotas),
 ];
 
 /// What is being done.
@@ -51,14 +94,12 @@ pub(super) enum Operation {
     /// A deletion; the object may not be changed.
     Delete,
     /// A connection to it (exec, attach, portforward, proxy); the object is the options of the connection.
-    #[expect(dead_code, reason = "part of the contract; the streams will be admitted with it")]
     Connect,
 }
 
 /// One step of [`ADMISSION`].
 enum Step {
     Sync(&'static dyn Check),
-    #[expect(dead_code, reason = "part of the contract; webhooks and policies are such steps")]
     Async(&'static dyn AsyncCheck),
 }
 
@@ -99,11 +140,17 @@ pub(super) struct Request<'a> {
     snapshot: Snapshot,
     /// The newest state, for decisions that must not be taken on an older one.
     latest: &'a (dyn Fn() -> Snapshot + Sync),
+    registry: &'a Registry,
     parts: &'a Parts,
     reservations: &'a Reservations,
+    ledger: &'a Ledger,
+    hooks: &'a Configured,
+    policies: &'a Policies,
     kind: &'a KindDef,
     operation: Operation,
     options: &'a WriteOptions,
+    /// Of a deletion, how it is to be done.
+    deletion: Option<&'a DeleteOptions>,
     /// The new state; for a deletion, the present one.
     object: &'a mut Box<dyn Object>,
     old: Option<&'a dyn Object>,
@@ -111,6 +158,7 @@ pub(super) struct Request<'a> {
     /// Whom to ask who may what.
     authorizer: &'a dyn Authorizer,
     awaiting: Option<Key>,
+    rounds: Rounds,
 }
 
 /// What admission has to say besides yes: to be handed from phase to phase of one write.
@@ -142,6 +190,8 @@ pub(super) struct Asked<'a> {
     pub operation: Operation,
     pub old: Option<&'a dyn Object>,
     pub options: &'a WriteOptions,
+    /// Of a deletion, how it is to be done.
+    pub deletion: Option<&'a DeleteOptions>,
 }
 
 impl Request<'_> {
@@ -151,6 +201,17 @@ impl Request<'_> {
 
     fn namespace(&self) -> String {
         self.object.meta().namespace.clone().unwrap_or_default()
+    }
+
+    /// The name that the request has for what it is about; empty while it is still to be generated.
+    fn name_asked(&self) -> String {
+        self.name()
+    }
+
+    /// The namespace of the request: of a Namespace, as upstream has it, its own name.
+    fn namespace_asked(&self) -> String {
+        let of_namespaces = self.kind.group().is_empty() && self.kind.resource() == "namespaces";
+        if of_namespaces { self.name() } else { self.namespace() }
     }
 
     /// The subresource that is written; empty for the object itself.
@@ -165,7 +226,9 @@ impl Request<'_> {
 
     /// 403, as upstream's `admission.NewForbidden`.
     fn forbidden(&self, why: impl std::fmt::Display) -> Status {
-        Status::forbidden(self.kind.group(), self.kind.resource(), &self.name(), why)
+        let meta = self.object.meta();
+        let named = [&meta.name, &meta.generate_name].into_iter().flatten().find(|name| !name.is_empty());
+        Status::forbidden(self.kind.group(), self.kind.resource(), named.map_or("Unknown", String::as_str), why)
     }
 
     /// The object as a `T`, if it is one.
@@ -201,38 +264,53 @@ impl Registry {
         object: &mut Box<dyn Object>,
         findings: &mut Findings,
     ) -> Result<(), Refusal> {
-        let Asked { kind, operation, old, options } = asked;
+        let Asked { kind, operation, old, options, deletion } = asked;
         let mut request = Request {
             snapshot: self.store().snapshot(),
             latest: &|| self.store().snapshot(),
+            registry: self,
             parts: &self.inner.parts,
             reservations: &self.inner.reservations,
+            ledger: &self.inner.ledger,
+            hooks: &self.inner.hooks,
+            policies: &self.inner.policies,
             kind,
             operation,
             options,
+            deletion,
             object,
             old,
             findings,
             authorizer: self.authorizer(),
             awaiting: None,
+            rounds: Rounds::default(),
         };
-        for step in ADMISSION {
-            let outcome = match (step, phase) {
-                (Step::Sync(check), _) if !check.handles(&request) => Ok(()),
-                (Step::Sync(check), Phase::Mutate) => check.mutate(&mut request),
-                (Step::Sync(check), Phase::Reserve) => check.reserve(&mut request),
-                (Step::Sync(check), Phase::Validate) => check.validate(&mut request),
-                (Step::Async(_), Phase::Reserve) => Ok(()),
-                (Step::Async(check), _) if !check.handles(&request) => Ok(()),
-                (Step::Async(check), Phase::Mutate) => check.mutate(&mut request).await,
-                (Step::Async(check), Phase::Validate) => check.validate(&mut request).await,
-            };
-            if let Err(status) = outcome {
+        loop {
+            if let Err(status) = pass(phase, &mut request).await {
                 return Err(Refusal { status, awaiting: request.awaiting });
             }
+            if !request.rounds.next() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
+}
+
+/// One phase of all steps, once.
+async fn pass(phase: Phase, request: &mut Request<'_>) -> Result<(), Status> {
+    for step in ADMISSION {
+        match (step, phase) {
+            (Step::Sync(check), _) if !check.handles(request) => {}
+            (Step::Sync(check), Phase::Mutate) => check.mutate(request)?,
+            (Step::Sync(check), Phase::Reserve) => check.reserve(request)?,
+            (Step::Sync(check), Phase::Validate) => check.validate(request)?,
+            (Step::Async(_), Phase::Reserve) => {}
+            (Step::Async(check), _) if !check.handles(request) => {}
+            (Step::Async(check), Phase::Mutate) => check.mutate(request).await?,
+            (Step::Async(check), Phase::Validate) => check.validate(request).await?,
+        }
+    }
+    Ok(())
 }
 
 /// An object that admission needs can't be read.

@@ -2,7 +2,7 @@
 //! unless another is named, its image pull secrets, and a projected volume with token, CA and namespace in every container.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Pod, PodSpec,
+    ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, KeyToPath, ObjectFieldSelector, Pod, PodSpec,
     ProjectedVolumeSource, ServiceAccount, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 
@@ -15,19 +15,26 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME: &str = "kube-api-access-";
 /// A pod that the agent made from a file, shown by the API.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// On an account: its pods may use its own secrets only.
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 /// An hour and a little: the agent renews it long before.
 const EXPIRATION: i64 = 3607;
 
 pub(super) struct ServiceAccounts;
 
 impl Check for ServiceAccounts {
+    fn handles(&self, request: &Request<'_>) -> bool {
+        let ways = [(Operation::Create, ""), (Operation::Update, "ephemeralcontainers")];
+        ways.contains(&(request.operation, request.subresource())) && request.object.as_any().is::<Pod>()
+    }
+
     fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         if request.operation != Operation::Create {
             return Ok(());
         }
         let namespace = request.namespace();
         let Some(pod) = request.object::<Pod>() else { return Ok(()) };
-        let mirror = pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR));
+        let mirror = is_mirror(pod);
         let Some(spec) = pod.spec.as_mut() else { return Ok(()) };
         if mirror {
             return check_mirror(spec).map_err(|why| request.forbidden(why));
@@ -54,6 +61,58 @@ impl Check for ServiceAccounts {
         }
         Ok(())
     }
+
+    fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        let Some(pod) = request.object.as_any().downcast_ref::<Pod>().filter(|pod| !is_mirror(pod)) else { return Ok(()) };
+        let Some(spec) = &pod.spec else { return Ok(()) };
+        let name = spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT);
+        let key = Key::of::<ServiceAccount>(&request.namespace(), name);
+        let Some(entry) = request.snapshot.get(&key) else { return Ok(()) };
+        let enforced = entry.meta.annotations.as_ref().and_then(|all| all.get(ENFORCE)).is_some_and(|value| value == "true");
+        if !enforced {
+            return Ok(());
+        }
+        let account = entry.typed::<ServiceAccount>().map_err(unreadable)?;
+        let creates = request.operation == Operation::Create;
+        secrets_are_mountable(spec, &account, creates).map_err(|why| request.forbidden(why))
+    }
+}
+
+fn is_mirror(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
+/// Pods of an account that says so use no secrets but its own. Once a pod is there, only its ephemeral containers are new.
+fn secrets_are_mountable(spec: &PodSpec, account: &ServiceAccount, creates: bool) -> Result<(), String> {
+    let account_name = account.metadata.name.as_deref().unwrap_or_default();
+    let mountable = |secret: &str| account.secrets.iter().flatten().any(|own| own.name.as_deref() == Some(secret));
+    let refuses = |what: String| format!("{what} is not allowed because service account {account_name} does not reference that secret");
+    let in_environment = |sort: &str, container: &str, env: &Option<Vec<EnvVar>>| {
+        for variable in env.iter().flatten() {
+            let secret = variable.value_from.as_ref().and_then(|from| from.secret_key_ref.as_ref()).map(|secret| secret.name.as_str());
+            if let Some(secret) = secret.filter(|secret| !mountable(secret)) {
+                let name = &variable.name;
+                return Err(refuses(format!("{sort} {container} with envVar {name} referencing secret.secretName=\"{secret}\"")));
+            }
+        }
+        Ok(())
+    };
+    if !creates {
+        return spec.ephemeral_containers.iter().flatten().try_for_each(|one| in_environment("ephemeral container", &one.name, &one.env));
+    }
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref());
+    if let Some(secret) = volumes.into_iter().find(|secret| !mountable(secret)) {
+        return Err(refuses(format!("volume with secret.secretName=\"{secret}\"")));
+    }
+    spec.init_containers.iter().flatten().try_for_each(|one| in_environment("init container", &one.name, &one.env))?;
+    spec.containers.iter().try_for_each(|one| in_environment("container", &one.name, &one.env))?;
+    for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
+        if !account.image_pull_secrets.iter().flatten().any(|own| own.name == secret.name) {
+            let what = format!("imagePullSecrets[{index}].name=\"{}\"", secret.name);
+            return Err(format!("{what} is not allowed because service account {account_name} does not reference that imagePullSecret"));
+        }
+    }
+    Ok(())
 }
 
 fn check_mirror(spec: &PodSpec) -> Result<(), &'static str> {

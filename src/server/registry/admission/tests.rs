@@ -17,7 +17,7 @@ impl Fixture {
     /// All phases of admission; what is set aside is held as long as the findings are.
     fn run<T: Object + Clone>(&self, operation: Operation, object: &mut T, old: Option<&dyn Object>) -> Result<Findings, Status> {
         let options = WriteOptions::default();
-        let asked = Asked { kind: self.kind("pods"), operation, old, options: &options };
+        let asked = Asked { kind: self.kind("pods"), operation, old, options: &options, deletion: None };
         let (mut admitted, mut findings) = (object.clone_object(), Findings::default());
         for phase in [Phase::Mutate, Phase::Reserve, Phase::Validate] {
             let outcome = self.registry.admit(phase, asked, &mut admitted, &mut findings).now_or_never();

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -78,11 +79,20 @@ impl<T: Strategy + JsonSchema> Behaviour for Builtin<T> {
     fn prepare_status(&self, object: &mut dyn Object, old: &dyn Object) {
         cast_mut::<T>(object).prepare_status(cast(old));
     }
+    fn prepare_delete(&self, object: &mut dyn Object, now: &Time) {
+        cast_mut::<T>(object).prepare_delete(now);
+    }
     fn validate(&self, object: &dyn Object, old: Option<&dyn Object>) -> Vec<FieldError> {
         cast::<T>(object).validate(old.map(cast))
     }
     fn validate_status(&self, object: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
         cast::<T>(object).validate_status(cast(old))
+    }
+    fn prepare_subresource(&self, object: &mut dyn Object, old: &dyn Object, name: &str) {
+        cast_mut::<T>(object).prepare_subresource(cast(old), name);
+    }
+    fn validate_subresource(&self, object: &dyn Object, old: &dyn Object, name: &str) -> Vec<FieldError> {
+        cast::<T>(object).validate_subresource(cast(old), name)
     }
     fn validate_name(&self, name: &str) -> Result<(), String> {
         T::validate_name(name)

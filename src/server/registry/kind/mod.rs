@@ -14,14 +14,16 @@ mod second;
 
 use std::any::TypeId;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::strategy::{Cell, Info, Scale, Strategy, Subresource};
-use crate::api::{FieldError, Key, Kind, Object, Rev, Scope, Status};
+use crate::api::apply::{Schema, compile};
+use crate::api::{FieldError, Key, Kind, Object, Rev, Scope, Status, schema};
 use crate::server::store::{Draft, Entry, Snapshot};
 
 /// A row, shared. Built-in rows live as long as the registry, custom ones as long as their definition and whoever uses them.
@@ -34,8 +36,19 @@ pub struct KindDef {
     pub info: Facts,
     /// Group and resource under whose keys the store keeps the objects.
     stored_as: (Cow<'static, str>, Cow<'static, str>),
+    /// The version that they are kept in.
+    stored_version: Cow<'static, str>,
     behaviour: Box<dyn Behaviour>,
     converter: Option<Box<dyn Converter>>,
+    structure: OnceLock<Structure>,
+}
+
+/// What field ownership needs to know of a kind, made at its first write.
+pub struct Structure {
+    /// Its lists and maps.
+    pub schema: Schema,
+    /// An object before anything is set.
+    pub zero: Value,
 }
 
 /// How a kind is called on the wire.
@@ -72,6 +85,8 @@ pub struct Facts {
     pub virtual_only: bool,
     /// Whether a PUT of a name that is not there creates it.
     pub update_may_create: bool,
+    /// Whether finalizers need no domain.
+    pub plain_finalizers: bool,
 }
 
 impl From<&Info> for Facts {
@@ -86,6 +101,7 @@ impl From<&Info> for Facts {
             generation: info.generation,
             virtual_only: info.virtual_only,
             update_may_create: info.update_may_create,
+            plain_finalizers: info.plain_finalizers,
         }
     }
 }
@@ -147,18 +163,31 @@ pub trait Behaviour: Send + Sync {
     fn decode(&self, value: Value, unknown: Unknown<'_>) -> Result<Box<dyn Object>, Fault>;
     /// The working object of an entry in working (or sent) form, shared with other readers where it can be.
     fn object(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status>;
+    /// A working object as it is sent, as a tree.
+    fn tree(&self, object: &dyn Object) -> Result<Value, Status> {
+        Ok(object.to_value())
+    }
     fn apply_defaults(&self, object: &mut dyn Object);
     fn prepare_create(&self, object: &mut dyn Object);
     fn prepare_update(&self, object: &mut dyn Object, old: &dyn Object);
     fn prepare_status(&self, object: &mut dyn Object, old: &dyn Object);
+    fn prepare_delete(&self, _object: &mut dyn Object, _now: &Time) {}
     fn validate(&self, object: &dyn Object, old: Option<&dyn Object>) -> Vec<FieldError>;
     fn validate_status(&self, object: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
+    fn prepare_subresource(&self, _object: &mut dyn Object, _old: &dyn Object, _name: &str) {}
+    fn validate_subresource(&self, _object: &dyn Object, _old: &dyn Object, _name: &str) -> Vec<FieldError> {
+        Vec::new()
+    }
     fn validate_name(&self, name: &str) -> Result<(), String>;
     /// Names of the selectable fields beyond `metadata.name` and `metadata.namespace`.
     fn fields(&self) -> Vec<&str>;
     fn field(&self, object: &dyn Object, path: &str) -> Option<String>;
     fn scale(&self, object: &dyn Object) -> Option<Scale>;
     fn set_scale(&self, object: &mut dyn Object, replicas: i32);
+    /// Where the replicas are that a Scale shows.
+    fn replicas_path(&self) -> Vec<String> {
+        vec!["spec".into(), "replicas".into()]
+    }
     fn spec_changed(&self, object: &dyn Object, old: &dyn Object) -> bool;
     fn grace(&self, object: &dyn Object, requested: Option<i64>) -> Option<i64>;
     /// Columns of the Table, Name first.
@@ -172,6 +201,22 @@ pub trait Behaviour: Send + Sync {
     /// What a client that uses this version is told each time, such as that it is deprecated.
     fn warning(&self) -> Option<String> {
         None
+    }
+    /// Why nothing may be created or changed any more (405), if so.
+    fn closed(&self, _verb: &str) -> Option<String> {
+        None
+    }
+    /// The version that objects are stored in, where that is not this one.
+    fn stored_version(&self) -> Option<String> {
+        None
+    }
+    /// The object that defines the kind, for kinds that exist at run time only.
+    fn definition(&self) -> Option<Key> {
+        None
+    }
+    /// Whether that object, in its present state, still defines this very kind. Watches end when it does not.
+    fn is_defined_by(&self, _definition: &Entry) -> bool {
+        true
     }
 }
 
@@ -198,7 +243,8 @@ impl KindDef {
     /// A row made at run time.
     pub fn new(names: Names, info: Facts, behaviour: Box<dyn Behaviour>, converter: Option<Box<dyn Converter>>) -> KindDef {
         let stored_as = (names.group.clone(), names.resource.clone());
-        KindDef { names, info, stored_as, behaviour, converter }
+        let stored_version = behaviour.stored_version().map_or_else(|| names.version.clone(), Cow::Owned);
+        KindDef { names, info, stored_as, stored_version, behaviour, converter, structure: OnceLock::new() }
     }
 
     /// The row of `T`.
@@ -216,6 +262,7 @@ impl KindDef {
         let behaviour = Box::new(second::Second::<T, S>::new(to_storage, from_storage, renamed));
         let mut kind = KindDef::new(builtin::names::<T>(), Facts::from(&S::INFO), behaviour, None);
         kind.stored_as = (S::GROUP.into(), S::URL_PATH_SEGMENT.into());
+        kind.stored_version = S::VERSION.into();
         Arc::new(kind)
     }
 
@@ -244,6 +291,11 @@ impl KindDef {
         &self.names.resource
     }
 
+    /// Group and version that objects are kept in.
+    pub fn storage_version(&self) -> (&str, &str) {
+        (&self.stored_as.0, &self.stored_version)
+    }
+
     /// All of its names.
     pub fn names(&self) -> &Names {
         &self.names
@@ -252,6 +304,22 @@ impl KindDef {
     /// `apps/v1`, or `v1` for core.
     pub fn api_version(&self) -> String {
         if self.group().is_empty() { self.version().into() } else { format!("{}/{}", self.group(), self.version()) }
+    }
+
+    /// What field ownership needs to know of it.
+    pub fn structure(&self) -> &Structure {
+        self.structure.get_or_init(|| match self.merge_schema() {
+            MergeSchema::Type(name) => {
+                Structure { schema: compile::built_in(|generator| self.behaviour.schema(generator)), zero: schema::zero(name) }
+            }
+            MergeSchema::OpenApi(tree) => Structure { schema: compile::custom(&tree), zero: Value::Object(serde_json::Map::new()) },
+            MergeSchema::Deduced => Structure { schema: Schema::deduced(), zero: Value::Object(serde_json::Map::new()) },
+        })
+    }
+
+    /// Whether both are versions of one kind.
+    pub fn is_version_of(&self, other: &KindDef) -> bool {
+        self.stored_as == other.stored_as
     }
 
     /// What the kind does.
@@ -324,6 +392,11 @@ impl std::ops::Deref for KindDef {
     fn deref(&self) -> &Self::Target {
         &*self.behaviour
     }
+}
+
+/// Whether two lists of kinds are of the very same rows.
+pub fn same_kinds(one: &[KindRef], other: &[KindRef]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 impl std::fmt::Debug for KindDef {

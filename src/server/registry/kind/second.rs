@@ -90,9 +90,18 @@ impl<T: Kind + JsonSchema, S: Strategy + JsonSchema> Behaviour for Second<T, S> 
         Ok(object)
     }
 
+    fn tree(&self, object: &dyn Object) -> Result<Value, Status> {
+        let wrong = |error: &dyn std::fmt::Display| Status::internal(format_args!("converting to {}: {error}", T::API_VERSION));
+        let sent: T = Self::converted(object.to_value(), self.from_storage).map_err(|error| wrong(&error))?;
+        Ok(sent.to_value())
+    }
+
     fn present(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
         let object = self.working(entry)?;
-        let sent: T = Self::converted(object.to_value(), self.from_storage).map_err(|error| undecodable(entry, &error))?;
+        let mut sent: T = Self::converted(object.to_value(), self.from_storage).map_err(|error| undecodable(entry, &error))?;
+        if sent.meta().managed_fields.is_none() {
+            sent.meta_mut().managed_fields = entry.managed_fields();
+        }
         Ok(Arc::new(Draft::keeping(Box::new(sent)).at(entry.key.clone(), entry.rev)))
     }
 
@@ -108,6 +117,9 @@ impl<T: Kind + JsonSchema, S: Strategy + JsonSchema> Behaviour for Second<T, S> 
     }
     fn prepare_update(&self, object: &mut dyn Object, old: &dyn Object) {
         self.stored.prepare_update(object, old);
+    }
+    fn prepare_delete(&self, object: &mut dyn Object, now: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) {
+        self.stored.prepare_delete(object, now);
     }
     fn prepare_status(&self, object: &mut dyn Object, old: &dyn Object) {
         self.stored.prepare_status(object, old);

@@ -117,7 +117,7 @@ async fn patches_of_all_types() {
     assert!(created.created);
     let merged = patch("b", applied("{apiVersion: v1, kind: ConfigMap, metadata: {name: b}, data: {l: w}}")).await.expect("merged");
     assert!(!merged.created);
-    assert_eq!(json(&merged.entry)["data"], json!({"k": "v", "l": "w"}));
+    assert_eq!(json(&merged.entry)["data"], json!({"l": "w"}), "what the applier left out is gone");
 }
 
 #[tokio::test]
@@ -149,9 +149,9 @@ async fn scale() {
             scale["spec"]["replicas"] = replicas.into();
             Ok(scale)
         };
-        fixture.registry.edit_scale(kind, "default", "a", &edit, &WriteOptions::default()).await
+        fixture.registry.edit_scale(kind, "default", "a", ScaleChange::Edit(&edit), &WriteOptions::default()).await
     };
-    let scaled = set(3).await.expect("scaled");
+    let (scaled, _) = set(3).await.expect("scaled");
     assert_eq!((&scaled["spec"]["replicas"], &scaled["status"]["selector"]), (&json!(3), &json!("a=b")));
     assert_eq!(fixture.value("deployments", "a").await["metadata"]["generation"], 2);
     let text = "Scale.autoscaling \"a\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0";
@@ -195,7 +195,7 @@ async fn a_new_namespaces_account_is_waited_for() {
     let pod: k8s_openapi::api::core::v1::Pod =
         serde_yaml::from_str("{metadata: {name: p, namespace: new}, spec: {containers: [{name: c}]}}").expect("a test pod");
     let (mut pod, mut findings): (Box<dyn Object>, _) = (Box::new(pod), admission::Findings::default());
-    let asked = admission::Asked { kind, operation: admission::Operation::Create, old: None, options: &options };
+    let asked = admission::Asked { kind, operation: admission::Operation::Create, old: None, options: &options, deletion: None };
     let refused = fixture.registry.admit(admission::Phase::Mutate, asked, &mut pod, &mut findings).await.expect_err("refused");
     assert_eq!(refused.awaiting, Some(Key::new("", "serviceaccounts", "new", "default")));
     let text = "pods \"p\" is forbidden: error looking up service account new/default: serviceaccount \"default\" not found";

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, PodSpec, ResourceRequirements, SecurityContext, VolumeMount,
 };
 
+use super::super::subresources::{as_container, forbidden_fields};
 use super::volumes::{Names, local_path};
 use super::{handlers, id, seccomp};
 use crate::api::quantity::Quantity;
@@ -49,6 +50,32 @@ pub fn check_all(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Nam
         let path = path.at("initContainers").index(index);
         check(errors, &path, container, volumes, host_network, &mut seen);
         check_init(errors, &path, container);
+    }
+}
+
+/// The ephemeral containers of a pod.
+pub fn check_ephemeral(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Names) {
+    let why = "cannot be set for an Ephemeral Container";
+    let members = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let all: Vec<_> = spec.ephemeral_containers.iter().flatten().map(|one| (one, as_container(one))).collect();
+    let mut seen: BTreeSet<&str> = members().map(|container| container.name.as_str()).collect();
+    for (index, (ephemeral, container)) in all.iter().enumerate() {
+        let path = path.index(index);
+        check(errors, &path, container, volumes, spec.host_network == Some(true), &mut seen);
+        let target = rules::str_of(&ephemeral.target_container_name);
+        if !target.is_empty() && !members().any(|container| container.name == target) {
+            errors.push(FieldError::not_found(path.at("targetContainerName"), target));
+        }
+        errors.extend(forbidden_fields(ephemeral).into_iter().map(|field| FieldError::forbidden(path.at(field), why)));
+        for (index, mount) in ephemeral.volume_mounts.iter().flatten().enumerate() {
+            let path = path.at("volumeMounts").index(index);
+            let subs = [("subPath", &mount.sub_path), ("subPathExpr", &mount.sub_path_expr)];
+            errors.extend(
+                subs.into_iter()
+                    .filter(|(_, sub)| !rules::str_of(sub).is_empty())
+                    .map(|(field, _)| FieldError::forbidden(path.at(field), why)),
+            );
+        }
     }
 }
 

@@ -29,6 +29,12 @@ pub fn pod(pod: &Pod) -> Errors {
     errors
 }
 
+/// Rules of a pod's ephemeral containers.
+pub fn ephemeral(errors: &mut Errors, path: &Path, spec: &PodSpec) {
+    let volumes = spec.volumes.iter().flatten().map(|volume| volume.name.clone()).collect();
+    container::check_ephemeral(errors, path, spec, &volumes);
+}
+
 /// Rules of a template.
 pub fn template(errors: &mut Errors, path: &Path, template: &PodTemplateSpec) {
     if let Some(meta) = &template.metadata {

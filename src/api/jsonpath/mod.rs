@@ -1,4 +1,4 @@
-//! kubectl's dialect of JSONPath: templates of text and `{...}` actions, with `{range}`, filters, slices and recursive descent.
+//! Kubernetes' dialect of JSONPath, for kubectl and printer columns: templates of text and `{...}` actions, with `{range}`, filters, slices and recursive descent.
 //!
 //! Words: an *action* is what stands in braces; a *path* is a chain of steps, each of which turns every value it is given into any number
 //! of others. A missing field gives nothing; an array index that does not exist is an error. Follows client-go `util/jsonpath`.
@@ -8,7 +8,28 @@ mod parser;
 
 use serde_json::Value;
 
-use super::error::{Error, Result};
+type Result<T> = std::result::Result<T, TemplateError>;
+
+/// A template that is malformed, or does not fit the object. The texts are kubectl's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Malformed.
+    #[error("error: error parsing jsonpath {template}, {source}")]
+    Malformed {
+        /// As written.
+        template: String,
+        /// Why.
+        source: JsonPathError,
+    },
+    /// It does not fit.
+    #[error("error: error executing jsonpath {template:?}: Error executing template: {source}")]
+    Unfit {
+        /// As written.
+        template: String,
+        /// Why.
+        source: JsonPathError,
+    },
+}
 
 /// Why a template is refused, or does not fit the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +132,7 @@ pub struct Template {
 impl Template {
     /// Parses a template as `-o jsonpath=` takes it: what is not in braces is text.
     pub fn parse(source: &str) -> Result<Template> {
-        let nodes = parser::parse(source).map_err(|error| Error::JsonPath { template: source.into(), source: error })?;
+        let nodes = parser::parse(source).map_err(|error| TemplateError::Malformed { template: source.into(), source: error })?;
         Ok(Template { source: source.into(), nodes })
     }
 
@@ -140,8 +161,8 @@ impl Template {
         Ok(found)
     }
 
-    fn failed(&self, source: JsonPathError) -> Error {
-        Error::JsonPathRun { template: self.source.clone(), source }
+    fn failed(&self, source: JsonPathError) -> TemplateError {
+        TemplateError::Unfit { template: self.source.clone(), source }
     }
 }
 

@@ -1,0 +1,1 @@
+//! Tables of what custom kinds do: decoding, defaults, rules, columns.
