@@ -12,7 +12,7 @@ run: deps ## Build, start a server, deploy a sample, show its answer (Ctrl-C sto
 	cargo build --profile quick
 	tests/support/tour $(QUICK)
 
-test: deps check ## Everything CI runs
+test: clients check ## Everything CI runs
 	cargo build --bin orch
 	cargo nextest run --no-fail-fast --status-level fail --final-status-level slow
 
@@ -36,4 +36,8 @@ install: release ## Put the executable into /usr/local/bin
 deps: ## Install what building and testing need
 	tests/support/deps
 
-.PHONY: help run test check release bench install deps
+clients: ## Install the foreign clients that the tests drive, and what else they need
+	tests/support/deps npm:npm
+	tests/support/clients target/clients
+
+.PHONY: help run test check release bench install deps clients

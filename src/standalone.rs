@@ -64,7 +64,7 @@ fn agent_config(config: &ServerConfig, kubeconfig: String) -> Result<AgentConfig
         pod_cidr,
         cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
-        labels: std::collections::BTreeMap::from([("node-role.kubernetes.io/control-plane".to_string(), String::new())]),
+        labels: std::collections::BTreeMap::new(),
         taints: Vec::new(),
         kubelet_port: agent::http::PORT,
         max_pods: MAX_PODS,

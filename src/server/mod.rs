@@ -271,6 +271,7 @@ fn controllers_config(config: &ServerConfig, pki: &Pki) -> ControllersConfig {
         advertise_address: advertised.ip(),
         advertise_port: advertised.port(),
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        own_node: if config.agent { config.node_name.clone() } else { String::new() },
         started: jiff::Timestamp::now(),
     }
 }

@@ -27,24 +27,24 @@ fn certificates() -> (String, String) {
 }
 
 /// The objects of the file.
-fn objects() -> Vec<Value> {
+pub(super) fn objects() -> Vec<Value> {
     let (pem, request) = certificates();
     let text = OBJECTS.replace("\"@PEM@\"", &json!(pem).to_string()).replace("@CSR@", &request);
     serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// The row of the table that an object belongs to.
-fn row(object: &Value) -> &'static KindRef {
+pub(super) fn row(object: &Value) -> &'static KindRef {
     let same = |kind: &&KindRef| kind.api_version() == text(&object["apiVersion"]) && kind.kind() == text(&object["kind"]);
     KINDS.iter().find(same).unwrap_or_else(|| panic!("no kind {} {}", object["apiVersion"], object["kind"]))
 }
 
 /// `/api/v1/namespaces/default/pods`.
-fn collection(kind: &KindRef) -> String {
+pub(super) fn collection(kind: &KindRef) -> String {
     let root = if kind.group().is_empty() { "/api/v1".into() } else { format!("/apis/{}", kind.api_version()) };
     let place = if kind.info.namespaced { "/namespaces/default" } else { "" };
     format!("{root}{place}/{}", kind.resource())

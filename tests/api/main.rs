@@ -7,6 +7,7 @@ mod apply;
 mod auth;
 mod custom;
 mod kinds;
+mod mutations;
 mod outbound;
 mod peer;
 mod policies;

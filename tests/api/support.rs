@@ -92,6 +92,7 @@ fn controllers_config(ca_pem: &str) -> ControllersConfig {
         advertise_address: [192, 0, 2, 1].into(),
         advertise_port: 6443,
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        own_node: String::new(),
         started: jiff::Timestamp::now(),
     }
 }

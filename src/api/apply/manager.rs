@@ -155,8 +155,8 @@ impl From<ApplyError> for Status {
         let message = error.to_string();
         match error {
             ApplyError::Bad(_) => Status::bad_request(message),
-            // Upstream has no reason for these, and the code of a server's own fault.
-            ApplyError::Failed(_) => Status::new(500, "", message),
+            // Upstream answers these with 500 and no reason, as if the fault were its own. It is the configuration's.
+            ApplyError::Failed(_) => Status::bad_request(message),
             ApplyError::Conflicts(conflicts) => {
                 let cause = |conflict: &Conflict| Cause {
                     reason: "FieldManagerConflict".into(),

@@ -135,6 +135,6 @@ fn wrong_configurations() {
     assert_eq!(wrong("/apiVersion", json!("v1")), (400, "invalid object type: /v1, Kind=Deployment".into()));
     assert_eq!(wrong("/metadata", json!({"managedFields": []})), (400, "metadata.managedFields must be nil".into()));
     let (code, message) = wrong("/spec", json!({"replica": 1}));
-    assert_eq!(code, 500);
+    assert_eq!(code, 400);
     assert_eq!(message, "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema");
 }

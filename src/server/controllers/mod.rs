@@ -17,6 +17,7 @@ mod kubernetes_service;
 mod namespace_defaults;
 mod namespace_lifecycle;
 mod node_lifecycle;
+mod node_role;
 mod pod_gc;
 mod pods;
 mod policy_types;
@@ -56,6 +57,8 @@ pub struct ControllersConfig {
     pub advertise_port: u16,
     /// All resources served.
     pub resources: Vec<ResourceInfo>,
+    /// The node on this server's machine; empty where none runs.
+    pub own_node: String,
     /// When this server started: silence of a node from before does not count against it.
     pub started: jiff::Timestamp,
 }
@@ -76,6 +79,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(definitions::Instances),
         Box::new(garbage::Garbage::new(&config.resources)),
         Box::new(node_lifecycle::Nodes { started: config.started }),
+        Box::new(node_role::ControlPlaneRole { node: config.own_node.clone() }),
         Box::new(pod_gc::PodGarbage),
         Box::new(kubernetes_service::KubernetesService {
             service_ip: config.service_ip,

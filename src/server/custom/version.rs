@@ -78,6 +78,7 @@ impl Definition {
             generation: true,
             virtual_only: false,
             update_may_create: false,
+            returns_deleted: false,
             plain_finalizers: true,
         };
         let names = Names {

@@ -17,6 +17,8 @@ kind!(APIService: CLUSTER {
             service.port.get_or_insert(443);
         }
     }
+    // The core group's version is called `v1.`: upstream asks for a path segment only.
+    fn validate_name(name: &str) -> Result<(), String> { names::path_segment(name) }
     fn validate(&self, _old: Option<&Self>) -> Errors { check_service(self) }
     columns!(APIService;
         "Service" string: "Who serves it." =>

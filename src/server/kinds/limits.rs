@@ -40,7 +40,7 @@ kind!(LimitRange: NAMESPACED { singular: "limitrange", short: &["limits"], gener
     columns!(LimitRange; "Created At" date: "When it was made." => |one, _| print::created_at(&one.metadata));
 );
 
-kind!(ResourceQuota: NAMESPACED { singular: "resourcequota", short: &["quota"], generation: false, subresources: &[Subresource::Status] }
+kind!(ResourceQuota: NAMESPACED { returns_deleted: true, singular: "resourcequota", short: &["quota"], generation: false, subresources: &[Subresource::Status] }
     separate_status!();
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();

@@ -7,7 +7,7 @@ use super::support::path::{Errors, Path};
 use super::support::print;
 use crate::api::FieldError;
 
-kind!(PodTemplate: NAMESPACED { singular: "podtemplate" }
+kind!(PodTemplate: NAMESPACED { returns_deleted: true, singular: "podtemplate" }
     fn apply_defaults(&mut self) {
         if let Some(template) = &mut self.template {
             pod::defaults::template(template);

@@ -8,11 +8,11 @@ use super::support::{convert, print, rules};
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
-kind!(DeviceClass: CLUSTER { singular: "deviceclass" }
+kind!(DeviceClass: CLUSTER { returns_deleted: true, singular: "deviceclass" }
     columns!(DeviceClass; "Age" string: "Time since creation." => print::age);
 );
 
-kind!(DeviceTaintRule: CLUSTER { singular: "devicetaintrule", subresources: &[Subresource::Status] }
+kind!(DeviceTaintRule: CLUSTER { returns_deleted: true, singular: "devicetaintrule", subresources: &[Subresource::Status] }
     separate_status!();
     fn validate(&self, _old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
@@ -24,7 +24,7 @@ kind!(DeviceTaintRule: CLUSTER { singular: "devicetaintrule", subresources: &[Su
     columns!(DeviceTaintRule; "Age" string: "Time since creation." => print::age);
 );
 
-kind!(ResourceClaim: NAMESPACED { singular: "resourceclaim", generation: false, subresources: &[Subresource::Status] }
+kind!(ResourceClaim: NAMESPACED { returns_deleted: true, singular: "resourceclaim", generation: false, subresources: &[Subresource::Status] }
     separate_status!();
     fn apply_defaults(&mut self) { default_claim(self.spec.get_or_insert_default()); }
     fn validate(&self, old: Option<&Self>) -> Errors {
@@ -39,7 +39,7 @@ kind!(ResourceClaim: NAMESPACED { singular: "resourceclaim", generation: false, 
         "Age" string: "Time since creation." => print::age);
 );
 
-kind!(ResourceClaimTemplate: NAMESPACED { singular: "resourceclaimtemplate", generation: false }
+kind!(ResourceClaimTemplate: NAMESPACED { returns_deleted: true, singular: "resourceclaimtemplate", generation: false }
     fn apply_defaults(&mut self) { default_claim(self.spec.get_or_insert_default().spec.get_or_insert_default()); }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = check_claim(&Path::new("spec").at("spec"), &rules::part(&rules::part(&self.spec).spec));
@@ -51,7 +51,7 @@ kind!(ResourceClaimTemplate: NAMESPACED { singular: "resourceclaimtemplate", gen
     columns!(ResourceClaimTemplate; "Age" string: "Time since creation." => print::age);
 );
 
-kind!(ResourceSlice: CLUSTER { singular: "resourceslice" }
+kind!(ResourceSlice: CLUSTER { returns_deleted: true, singular: "resourceslice" }
     const FIELDS: &'static [&'static str] = &["spec.nodeName", "spec.driver"];
     fn field(&self, path: &str) -> Option<String> {
         match path {

@@ -14,7 +14,7 @@ const DAY: i32 = 86400;
 const AFFINITY_SECONDS: i32 = 10800;
 
 kind!(Service: NAMESPACED {
-        singular: "service", short: &["svc"], categories: &["all"], generation: false, subresources: &[Subresource::Status],
+        returns_deleted: true, singular: "service", short: &["svc"], categories: &["all"], generation: false, subresources: &[Subresource::Status],
         update_may_create: true,
     }
     separate_status!(updates);

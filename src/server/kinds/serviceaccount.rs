@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 
 use super::support::print;
 
-kind!(ServiceAccount: NAMESPACED { singular: "serviceaccount", short: &["sa"], generation: false }
+kind!(ServiceAccount: NAMESPACED { returns_deleted: true, singular: "serviceaccount", short: &["sa"], generation: false }
     fn prepare_create(&mut self) {
         if let Some(secrets) = &mut self.secrets {
             for secret in secrets {

@@ -9,7 +9,7 @@ use crate::server::registry::strategy::Subresource;
 
 const DEFAULT_CLASS: &[&str] = &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
-kind!(StorageClass: CLUSTER { singular: "storageclass", short: &["sc"], generation: false }
+kind!(StorageClass: CLUSTER { returns_deleted: true, singular: "storageclass", short: &["sc"], generation: false }
     fn apply_defaults(&mut self) {
         self.reclaim_policy.get_or_insert_with(|| "Delete".into());
         self.volume_binding_mode.get_or_insert_with(|| "Immediate".into());
@@ -56,7 +56,7 @@ kind!(StorageClass: CLUSTER { singular: "storageclass", short: &["sc"], generati
     );
 );
 
-kind!(VolumeAttachment: CLUSTER { singular: "volumeattachment", generation: false, subresources: &[Subresource::Status] }
+kind!(VolumeAttachment: CLUSTER { returns_deleted: true, singular: "volumeattachment", generation: false, subresources: &[Subresource::Status] }
     separate_status!();
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
@@ -80,7 +80,7 @@ kind!(VolumeAttachment: CLUSTER { singular: "volumeattachment", generation: fals
     );
 );
 
-kind!(CSIDriver: CLUSTER { singular: "csidriver" }
+kind!(CSIDriver: CLUSTER { returns_deleted: true, singular: "csidriver" }
     fn apply_defaults(&mut self) {
         let spec = &mut self.spec;
         spec.attach_required.get_or_insert(true);
@@ -130,7 +130,7 @@ kind!(CSIDriver: CLUSTER { singular: "csidriver" }
     );
 );
 
-kind!(CSINode: CLUSTER { singular: "csinode", generation: false }
+kind!(CSINode: CLUSTER { returns_deleted: true, singular: "csinode", generation: false }
     fn validate(&self, _old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         for (index, driver) in self.spec.drivers.iter().enumerate() {
@@ -169,7 +169,7 @@ kind!(CSIStorageCapacity: NAMESPACED { singular: "csistoragecapacity", generatio
         "Capacity" string: "What is left." => |one, _| print::text(one.capacity.as_ref().map_or(print::UNSET, |amount| amount.0.as_str())));
 );
 
-kind!(VolumeAttributesClass: CLUSTER { singular: "volumeattributesclass", short: &["vac"], generation: false }
+kind!(VolumeAttributesClass: CLUSTER { returns_deleted: true, singular: "volumeattributesclass", short: &["vac"], generation: false }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         rules::required_syntax(&mut errors, &Path::new("driverName"), &self.driver_name.to_lowercase(), names::qualified);

@@ -12,7 +12,7 @@ const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce"
 const MODES: &[&str] = &["Block", "Filesystem"];
 const LEGACY_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
-kind!(PersistentVolume: CLUSTER { singular: "persistentvolume", short: &["pv"], generation: false, subresources: &[Subresource::Status] }
+kind!(PersistentVolume: CLUSTER { returns_deleted: true, singular: "persistentvolume", short: &["pv"], generation: false, subresources: &[Subresource::Status] }
     separate_status!(updates);
     fn prepare_create(&mut self) { self.status.insert(Default::default()).phase = Some("Pending".into()); }
     fn apply_defaults(&mut self) {
@@ -49,7 +49,7 @@ kind!(PersistentVolume: CLUSTER { singular: "persistentvolume", short: &["pv"], 
 );
 
 kind!(PersistentVolumeClaim: NAMESPACED {
-        singular: "persistentvolumeclaim", short: &["pvc"], generation: false, subresources: &[Subresource::Status],
+        returns_deleted: true, singular: "persistentvolumeclaim", short: &["pvc"], generation: false, subresources: &[Subresource::Status],
     }
     separate_status!(updates);
     fn prepare_create(&mut self) { self.status.insert(Default::default()).phase = Some("Pending".into()); }

@@ -64,6 +64,8 @@ pub struct Info {
     pub virtual_only: bool,
     /// Upstream's default propagation when the client names none: true orphans (never, for current versions), false deletes in background.
     pub update_may_create: bool,
+    /// Whether a deletion that is done at once answers with the object rather than with a Status (upstream's `ReturnDeletedObject`).
+    pub returns_deleted: bool,
     /// Whether finalizers need no domain.
     pub plain_finalizers: bool,
 }
@@ -79,6 +81,7 @@ impl Info {
         generation: true,
         virtual_only: false,
         update_may_create: false,
+        returns_deleted: false,
         plain_finalizers: false,
     };
     /// A cluster-scoped kind.

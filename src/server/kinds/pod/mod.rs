@@ -17,8 +17,14 @@ use crate::server::registry::strategy::{Column, Info, Strategy, Subresource};
 const DEFAULT_GRACE: i64 = 30;
 
 impl Strategy for Pod {
-    const INFO: Info =
-        Info { singular: "pod", short: &["po"], categories: &["all"], subresources: &[Subresource::Status], ..Info::NAMESPACED };
+    const INFO: Info = Info {
+        returns_deleted: true,
+        singular: "pod",
+        short: &["po"],
+        categories: &["all"],
+        subresources: &[Subresource::Status],
+        ..Info::NAMESPACED
+    };
 
     const FIELDS: &'static [&'static str] = &[
         "spec.nodeName",

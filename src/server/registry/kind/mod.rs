@@ -85,6 +85,8 @@ pub struct Facts {
     pub virtual_only: bool,
     /// Whether a PUT of a name that is not there creates it.
     pub update_may_create: bool,
+    /// Whether a deletion that is done at once answers with the object.
+    pub returns_deleted: bool,
     /// Whether finalizers need no domain.
     pub plain_finalizers: bool,
 }
@@ -101,6 +103,7 @@ impl From<&Info> for Facts {
             generation: info.generation,
             virtual_only: info.virtual_only,
             update_may_create: info.update_may_create,
+            returns_deleted: info.returns_deleted,
             plain_finalizers: info.plain_finalizers,
         }
     }

@@ -1,1 +1,0 @@
-//! Tables of what custom kinds do: decoding, defaults, rules, columns.
