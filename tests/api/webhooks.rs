@@ -330,3 +330,38 @@ async fn hooks_are_not_asked_about_hooks() {
     api.yes("DELETE", &format!("{REGISTRATION}/validatingwebhookconfigurations/v"), "").await;
     api.yes("POST", CONFIGMAPS, "metadata: {name: a}").await;
 }
+
+#[tokio::test]
+async fn match_conditions_decide_before_the_hook() {
+    let (api, hooks) = (server().await, hooks().await);
+    let create = rule("CREATE", "", "configmaps");
+    let conditions = |list: &str| format!(", matchConditions: [{list}]");
+    let skip = conditions(
+        "{name: op, expression: \"request.operation == 'CREATE'\"}, {name: skip, expression: \"object.metadata.name != 'skip-me'\"}",
+    );
+    for kind in ["Validating", "Mutating"] {
+        register(&api, &hooks, kind, "c", "/deny", &create, &skip).await;
+        api.yes("POST", CONFIGMAPS, "metadata: {name: skip-me}").await;
+        assert!(hooks.take().is_empty());
+        api.no(403, "POST", CONFIGMAPS, "metadata: {name: ask-me}").await;
+        hooks.only();
+        api.yes("DELETE", &format!("{REGISTRATION}/{}webhookconfigurations/c", kind.to_lowercase()), "").await;
+        api.yes("DELETE", &format!("{CONFIGMAPS}/skip-me"), "").await;
+    }
+    // What can't be evaluated is decided by the failure policy.
+    let fails = conditions("{name: f, expression: \"object.data.missing == 'x'\"}");
+    register(&api, &hooks, "Validating", "f", "/allow", &create, &fails).await;
+    let why = api.no(403, "POST", CONFIGMAPS, "{metadata: {name: a}, data: {k: v}}").await;
+    assert!(why.contains("no such key: missing"), "{why}");
+    api.yes("DELETE", &format!("{REGISTRATION}/validatingwebhookconfigurations/f"), "").await;
+    register(&api, &hooks, "Validating", "f", "/deny", &create, &format!("{fails}, failurePolicy: Ignore")).await;
+    api.yes("POST", CONFIGMAPS, "{metadata: {name: a}, data: {k: v}}").await;
+    assert!(hooks.take().is_empty());
+    let client = hooks.https.client_config("/allow");
+    let broken = format!(
+        "{{metadata: {{name: b}}, webhooks: [{{name: b.example.org, clientConfig: {client}, admissionReviewVersions: [v1], sideEffects: None,
+          matchConditions: [{{name: broken, expression: '... [] bad expression'}}]}}]}}"
+    );
+    let why = api.no(422, "POST", &format!("{REGISTRATION}/validatingwebhookconfigurations"), &broken).await;
+    assert!(why.contains("webhooks[0].matchConditions[0].expression") && why.contains("compilation failed"), "{why}");
+}

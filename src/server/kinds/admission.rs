@@ -4,8 +4,10 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 
+use super::policies::check_conditions;
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
+use crate::api::policy::Conditions;
 use crate::api::{FieldError, names};
 
 macro_rules! webhooks {
@@ -47,6 +49,10 @@ macro_rules! webhooks {
                     for (index, rule) in hook.rules.iter().flatten().enumerate() {
                         check_rule(&mut errors, &path.at("rules").index(index), rule);
                     }
+                    let conditions = hook.match_conditions.as_deref();
+                    let sources = conditions.unwrap_or_default().iter().map(|one| (one.name.as_str(), one.expression.as_str()));
+                    let compiled = Conditions::new(sources, false);
+                    check_conditions(&mut errors, &path.at("matchConditions"), conditions, &compiled);
                 }
                 errors
             }

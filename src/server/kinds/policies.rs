@@ -12,7 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use super::admission::check_rule;
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
-use crate::api::policy::{ObjectTypes, Policy, Sources};
+use crate::api::policy::{Conditions, ObjectTypes, Policy, Sources};
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
@@ -38,7 +38,7 @@ kind!(ValidatingAdmissionPolicy: CLUSTER { singular: "validatingadmissionpolicy"
         rules::required_one_of(&mut errors, &path.at("failurePolicy"), rules::str_of(&spec.failure_policy), &["Fail", "Ignore"]);
         check_param_kind(&mut errors, &path.at("paramKind"), spec.param_kind.as_ref());
         check_constraints(&mut errors, &path.at("matchConstraints"), spec.match_constraints.as_ref());
-        check_conditions(&mut errors, &path.at("matchConditions"), spec.match_conditions.as_deref(), &policy);
+        check_conditions(&mut errors, &path.at("matchConditions"), spec.match_conditions.as_deref(), &policy.conditions);
         check_variables(&mut errors, &path.at("variables"), spec.variables.as_deref(), &policy);
         let (validations, annotations) = (spec.validations.as_deref().unwrap_or_default(), spec.audit_annotations.as_deref().unwrap_or_default());
         if validations.is_empty() && annotations.is_empty() {
@@ -114,7 +114,7 @@ kind!(MutatingAdmissionPolicy: CLUSTER { singular: "mutatingadmissionpolicy" }
         rules::required_one_of(&mut errors, &path.at("failurePolicy"), rules::str_of(&spec.failure_policy), &["Fail", "Ignore"]);
         check_param_kind(&mut errors, &path.at("paramKind"), spec.param_kind.as_ref());
         check_constraints(&mut errors, &path.at("matchConstraints"), spec.match_constraints.as_ref());
-        check_conditions(&mut errors, &path.at("matchConditions"), spec.match_conditions.as_deref(), &policy);
+        check_conditions(&mut errors, &path.at("matchConditions"), spec.match_conditions.as_deref(), &policy.conditions);
         check_variables(&mut errors, &path.at("variables"), spec.variables.as_deref(), &policy);
         let mutations = spec.mutations.as_deref().unwrap_or_default();
         if mutations.is_empty() {
@@ -278,12 +278,12 @@ fn check_actions(errors: &mut Errors, path: &Path, actions: &[String]) {
     }
 }
 
-fn check_conditions(errors: &mut Errors, path: &Path, conditions: Option<&[MatchCondition]>, policy: &Policy) {
+pub(super) fn check_conditions(errors: &mut Errors, path: &Path, conditions: Option<&[MatchCondition]>, compiled: &Conditions) {
     let conditions = conditions.unwrap_or_default();
     if conditions.len() > MAX_CONDITIONS {
         errors.push(rules::too_many(path, conditions.len(), MAX_CONDITIONS));
     }
-    for (index, (condition, fault)) in conditions.iter().zip(policy.conditions.faults()).enumerate() {
+    for (index, (condition, fault)) in conditions.iter().zip(compiled.faults()).enumerate() {
         let path = path.index(index);
         match (condition.expression.trim(), fault) {
             ("", _) => errors.push(FieldError::required(path.at("expression"), "")),

@@ -18,7 +18,7 @@ use crate::server::store::Snapshot;
 const HIDDEN: &[&str] = &["managedFields", "ownerReferences", "selfLink"];
 
 /// The trees that the variables refer to.
-pub(super) struct Input {
+pub(in crate::server::registry::admission) struct Input {
     object: Json,
     old: Json,
     request: Json,
@@ -29,7 +29,7 @@ pub(super) struct Input {
 
 impl Input {
     /// Of a request whose objects are shown so. The error is that its namespace is not there.
-    pub(super) fn new(request: &Request<'_>, view: &View) -> Result<Input, Status> {
+    pub(in crate::server::registry::admission) fn new(request: &Request<'_>, view: &View) -> Result<Input, Status> {
         let tree = |json: &Option<bytes::Bytes>| json.as_deref().map(serde_json::from_slice).transpose().map_err(Status::internal);
         let (name, namespace) = (request.name_asked(), request.namespace_asked());
         let question = Question {
@@ -76,7 +76,11 @@ impl Input {
     }
 
     /// The variables, with these parameters.
-    pub(super) fn activation<'a>(&'a self, params: Option<&'a Json>, desk: &'a Desk<'a>) -> Result<Activation<'a>, EvalError> {
+    pub(in crate::server::registry::admission) fn activation<'a>(
+        &'a self,
+        params: Option<&'a Json>,
+        desk: &'a Desk<'a>,
+    ) -> Result<Activation<'a>, EvalError> {
         let authz = |state: AuthzState| Value::from(Opaque::Authz(state));
         let activation = Activation::new()
             .with("object", Value::from_json(&self.object, None)?)
@@ -106,7 +110,7 @@ fn namespace_object(request: &Request<'_>, name: &str) -> Result<Json, Status> {
 }
 
 /// Answers what expressions ask of the authorizer.
-pub(super) struct Desk<'r> {
+pub(in crate::server::registry::admission) struct Desk<'r> {
     pub authorizer: &'r dyn Authorizer,
     pub state: &'r Snapshot,
     pub user: &'r User,
@@ -114,7 +118,7 @@ pub(super) struct Desk<'r> {
 
 impl<'r> Desk<'r> {
     /// For the user of a request.
-    pub(super) fn of(request: &'r Request<'_>) -> Desk<'r> {
+    pub(in crate::server::registry::admission) fn of(request: &'r Request<'_>) -> Desk<'r> {
         Desk { authorizer: request.authorizer, state: &request.snapshot, user: request.user() }
     }
 }

@@ -10,7 +10,7 @@
 
 mod atomics;
 mod configured;
-mod input;
+pub(super) mod input;
 mod mutating;
 mod params;
 mod patches;

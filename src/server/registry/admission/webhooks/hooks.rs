@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
+    MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use parking_lot::Mutex;
 
 use super::super::matching::Matcher;
 use super::review::Version;
+use crate::api::policy::Conditions;
 use crate::api::{Kind, Scope};
 use crate::server::store::{Entry, Snapshot};
 
@@ -28,6 +29,8 @@ pub(super) struct Hook {
     /// Tells apart two of one name in one configuration.
     pub uid: String,
     pub matcher: Matcher,
+    /// What must hold, besides, before it is asked.
+    pub conditions: Conditions,
     pub client: WebhookClientConfig,
     pub timeout: Duration,
     /// Whether a failed call is no refusal.
@@ -122,6 +125,7 @@ fn mutating(configuration: &str, hook: &MutatingWebhook) -> Hook {
             hook.namespace_selector.as_ref(),
             hook.object_selector.as_ref(),
         ),
+        conditions: conditions(hook.match_conditions.as_deref()),
         client: hook.client_config.clone(),
         timeout: timeout(hook.timeout_seconds),
         ignores_failure: hook.failure_policy.as_deref() == Some("Ignore"),
@@ -142,6 +146,7 @@ fn validating(configuration: &str, hook: &ValidatingWebhook) -> Hook {
             hook.namespace_selector.as_ref(),
             hook.object_selector.as_ref(),
         ),
+        conditions: conditions(hook.match_conditions.as_deref()),
         client: hook.client_config.clone(),
         timeout: timeout(hook.timeout_seconds),
         ignores_failure: hook.failure_policy.as_deref() == Some("Ignore"),
@@ -149,6 +154,11 @@ fn validating(configuration: &str, hook: &ValidatingWebhook) -> Hook {
         version: Version::choose(&hook.admission_review_versions),
         reinvocable: false,
     }
+}
+
+fn conditions(conditions: Option<&[MatchCondition]>) -> Conditions {
+    let conditions = conditions.unwrap_or_default().iter();
+    Conditions::new(conditions.map(|condition| (condition.name.as_str(), condition.expression.as_str())), false)
 }
 
 fn timeout(seconds: Option<i32>) -> Duration {

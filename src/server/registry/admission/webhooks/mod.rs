@@ -25,7 +25,9 @@ use k8s_openapi::api::policy::v1::Eviction;
 use serde_json::Value;
 
 use super::matching::{self, Matched};
+use super::policies::input::{Desk, Input};
 use super::{AsyncCheck, Operation, Request};
+use crate::api::policy::Met;
 use crate::api::{Status, patch};
 use call::{Caller, Failed};
 pub(in crate::server::registry) use hooks::Configured;
@@ -77,6 +79,22 @@ impl AsyncCheck for Validating {
     }
 }
 
+/// Whether the hook's match conditions hold. What can't be evaluated is decided by its failure policy: the request is refused, or the hook
+/// is not asked.
+fn conditions_hold(request: &Request<'_>, hook: &Hook, view: &View) -> Result<bool, Status> {
+    if hook.conditions.is_empty() {
+        return Ok(true);
+    }
+    let (input, desk) = (Input::new(request, view)?, Desk::of(request));
+    let activation = input.activation(None, &desk).map_err(Status::internal)?;
+    match hook.conditions.met(&activation) {
+        Met::Yes => Ok(true),
+        Met::No(_) => Ok(false),
+        Met::Failed(_) if hook.ignores_failure => Ok(false),
+        Met::Failed(why) => Err(request.forbidden(why)),
+    }
+}
+
 /// What the failure policy makes of a call: `Ok(None)` is a failure that counts for nothing.
 fn settle(hook: &Hook, outcome: Result<Verdict, Failed>) -> Result<Option<Verdict>, Status> {
     match outcome {
@@ -111,6 +129,9 @@ async fn mutate(request: &mut Request<'_>) -> Result<(), Status> {
             continue;
         }
         let view = views.show(request, &matched).await?;
+        if !conditions_hold(request, hook, &view)? {
+            continue;
+        }
         let outcome = Caller::new(request).ask(request, hook, &view, true).await;
         let place = format!("round_{}_index_{index}", request.rounds.number());
         let settled = settle(hook, outcome);
@@ -193,7 +214,10 @@ async fn validate(request: &mut Request<'_>) -> Result<(), Status> {
     let mut relevant: Vec<(usize, &Arc<Hook>, Arc<View>)> = Vec::new();
     for (index, hook) in hooks.iter().enumerate() {
         if let Some(matched) = hook.matcher.matches(request)? {
-            relevant.push((index, hook, views.show(request, &matched).await?));
+            let view = views.show(request, &matched).await?;
+            if conditions_hold(request, hook, &view)? {
+                relevant.push((index, hook, view));
+            }
         }
     }
     if relevant.is_empty() {
