@@ -40,7 +40,7 @@ mod tests {
     fn only_the_servers_own_node_is_labelled() {
         let role = ControlPlaneRole { node: "n1".into() };
         let node = |name: &str, labels: &str| format!("kind: Node\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n");
-        check(&role, &node("n1", "a: b"), &Key::of::<Node>("", "n1"), &["update /nodes//n1"]);
+        check(&role, &node("n1", "a: b"), &Key::of::<Node>("", "n1"), &["update Node n1"]);
         check(&role, &node("n1", "node-role.kubernetes.io/control-plane: ''"), &Key::of::<Node>("", "n1"), &[]);
         check(&role, &node("n2", ""), &Key::of::<Node>("", "n2"), &[]);
     }
