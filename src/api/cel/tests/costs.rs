@@ -1,4 +1,4 @@
-//! Costs: the static ones are compared with upstream's tests of custom resources, the limits are seen to hold.
+//! Costs: the static ones follow the rules of cel-go, worked out by hand; the limits are seen to hold.
 
 use serde_json::json;
 
