@@ -6,7 +6,7 @@
 //! or [`plain`] (health, version, discovery, OpenAPI).
 //!
 //! Invariants: nothing but health and version answers without an identity; a handler that panics costs its request only; a request
-//! that is no stream ends within a minute; bodies are bounded.
+//! that is no stream ends within `--request-timeout`; bodies are bounded.
 //!
 //! Never: touches the store but through the registry and its snapshots, or knows a kind that is not in the table (special subresources
 //! excepted).

@@ -62,7 +62,7 @@ pub struct Info {
     pub generation: bool,
     /// Create only (`tokenreviews` and the like): nothing is stored.
     pub virtual_only: bool,
-    /// Upstream's default propagation when the client names none: true orphans (never, for current versions), false deletes in background.
+    /// Whether a PUT of a name that is not there creates it (upstream's `AllowCreateOnUpdate`).
     pub update_may_create: bool,
     /// Whether a deletion that is done at once answers with the object rather than with a Status (upstream's `ReturnDeletedObject`).
     pub returns_deleted: bool,
