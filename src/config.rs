@@ -5,6 +5,8 @@
 //!
 //! Never: opens a socket, or changes anything on disk.
 
+mod auth;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::Ipv4Net;
+
+pub use auth::{AuthArgs, AuthConfig, FrontProxyConfig, OidcConfig};
 
 /// Where configuration is looked for when nobody says otherwise.
 const CONFIG_FILE: &str = "/etc/orch/config.yaml";
@@ -126,6 +130,9 @@ pub struct ServerArgs {
     /// Compress rotated audit logs
     #[arg(long, env = "ORCH_AUDIT_LOG_COMPRESS")]
     pub audit_log_compress: bool,
+    /// Who may ask
+    #[command(flatten)]
+    pub auth: AuthArgs,
     /// Run no agent: this machine runs no pods
     #[arg(long, env = "ORCH_DISABLE_AGENT")]
     pub disable_agent: bool,
@@ -299,6 +306,8 @@ pub struct ServerConfig {
     pub tls_san: Vec<String>,
     /// The admin's token.
     pub token: Option<String>,
+    /// Who else may ask.
+    pub auth: AuthConfig,
     /// Whether to run an agent.
     pub agent: bool,
     /// registries.yaml.
@@ -402,6 +411,7 @@ impl ServerConfig {
             kubeconfig: absolute(&args.write_kubeconfig)?,
             tls_san: args.tls_san,
             token: args.token,
+            auth: AuthConfig::resolve(args.auth)?,
             agent: !args.disable_agent,
             registries: args.registries,
             encryption: args.encryption_provider_config.as_deref().map(absolute).transpose()?,

@@ -48,6 +48,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Its certificate, if it showed one: verified by then.
     pub certificate: Option<CertificateDer<'static>>,
+    /// Further certificates that it showed.
+    pub intermediates: Vec<CertificateDer<'static>>,
 }
 
 impl Peer {
@@ -65,7 +67,7 @@ pub async fn serve<I: Clone + Send + Sync + 'static>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     router: Router,
-    identify: fn(&Peer) -> Result<I, String>,
+    identify: impl Fn(&Peer) -> Result<I, String> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(|error| ServeError::Listener(name, error))?;
@@ -94,7 +96,7 @@ pub async fn serve<I: Clone + Send + Sync + 'static>(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "setting TCP_NODELAY");
         }
-        let (acceptor, router, shutdown) = (acceptor.clone(), router.clone(), shutdown.clone());
+        let (acceptor, router, shutdown, identify) = (acceptor.clone(), router.clone(), shutdown.clone(), identify.clone());
         connections.spawn(async move {
             connection(stream, address, acceptor, router, identify, shutdown).await;
             drop(slot);
@@ -113,7 +115,7 @@ pub async fn connection<I: Clone + Send + Sync + 'static>(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    identify: fn(&Peer) -> Result<I, String>,
+    identify: impl Fn(&Peer) -> Result<I, String>,
     shutdown: CancellationToken,
 ) {
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
@@ -121,8 +123,9 @@ pub async fn connection<I: Clone + Send + Sync + 'static>(
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|der| der.clone().into_owned());
-    let identity = match identify(&Peer { address, certificate }) {
+    let mut chain = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned());
+    let (certificate, intermediates) = (chain.next(), chain.collect());
+    let identity = match identify(&Peer { address, certificate, intermediates }) {
         Ok(identity) => identity,
         Err(error) => return tracing::info!(%address, %error, "refused a connection"),
     };

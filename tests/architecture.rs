@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/registry/strategy", &["api"]),
     ("server/kinds", &["api", "server/registry"]),
     ("server/custom", &["api", "server/kinds", "server/outbound", "server/registry", "server/store"]),
-    ("server/auth", &["api", "server/registry", "server/store", "server/pki"]),
+    ("server/auth", &["api", "server/outbound", "server/registry", "server/store", "server/pki"]),
     ("server/http", &["api", "metrics", "server/aggregation", "transport", "server/auth", "server/registry", "server/store", "server/pki"]),
     ("server/reconcile", &["api", "metrics", "server/registry", "server/store"]),
     ("server/aggregation", &["api", "server/outbound", "server/registry", "server/store"]),

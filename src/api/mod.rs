@@ -8,6 +8,7 @@
 pub mod amounts;
 pub mod apply;
 pub mod cel;
+pub mod csr;
 pub mod decode;
 pub mod duration;
 pub mod fairness;

@@ -25,6 +25,7 @@ pub mod registry;
 pub mod scheduler;
 mod settings;
 pub mod store;
+mod ways_in;
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +41,7 @@ use crate::api::{Rev, Status};
 use crate::config::ServerConfig;
 use crate::transport;
 use aggregation::Aggregator;
-use auth::Authenticator;
+use auth::Authority;
 use auth::token::TokenKey;
 use controllers::ControllersConfig;
 use custom::CustomKinds;
@@ -51,7 +52,7 @@ use http::openapi;
 use http::plain::Readiness;
 use http::{App, ClusterInfo};
 use kinds::KINDS;
-use outbound::Outbound;
+use outbound::{Outbound, Shown};
 use pki::{Pki, PkiConfig, PkiError};
 use registry::{Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
@@ -102,6 +103,16 @@ pub enum ServerError {
     /// The key of service account tokens.
     #[error("the service account key: {0}")]
     TokenKey(#[from] auth::token::TokenError),
+    /// A file of credentials.
+    #[error("--{flag}: {path}: {source}")]
+    AuthFile {
+        /// Which flag names it.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; nothing of its contents.
+        source: auth::authn::files::FileError,
+    },
     /// What every cluster has could not be written.
     #[error("writing what every cluster has, {what}: {status}")]
     Bootstrap {
@@ -156,7 +167,8 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     }
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
-    let outbound = Outbound::new(store.clone(), None);
+    let (chain, key) = pki.front_proxy_pair()?;
+    let outbound = Outbound::new(store.clone(), Some(Shown { chain, key }));
     let parts = Parts {
         config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports },
         extensions: Arc::new(CustomKinds::new(outbound.clone())),
@@ -168,7 +180,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
     let app = App::build(
         registry.clone(),
-        Authenticator::new(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?, config.token.as_deref()),
+        ways_in::authenticator(config, token_key(config, &pki)?, registry.store())?,
         Arc::new(openapi::Live::new(registry.clone())),
         Arc::new(pki.kubelet_client_tls()?),
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
@@ -183,15 +195,21 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let aggregator = Aggregator::new(registry.clone(), outbound);
     app.aggregator.set(aggregator.clone()).ok();
     tasks.spawn(aggregation::run(aggregator, stopping.clone()));
+    let (fresh, stop) = (app.clone(), stopping.clone());
+    tasks.spawn(async move { fresh.authenticator.keep_fresh(stop).await });
+    let authority = app.authority.clone();
     let (tls, stop) = (Arc::new(pki.server_tls()?), stopping.clone());
+    let (clients, front_proxies) = pki.identify()?;
+    let identify = http::Identify { clients, front_proxies };
     tasks.spawn(async move {
-        if let Err(error) = transport::serve("API", listener, tls, http::router(app), http::identify, stop).await {
+        let identify = move |peer: &transport::Peer| identify.peer(peer);
+        if let Err(error) = transport::serve("API", listener, tls, http::router(app), identify, stop).await {
             tracing::error!(%error, "the API stopped");
         }
     });
     bootstrap::apply(&registry, config).await?;
     readiness.set(BOOTSTRAPPED, true);
-    let mut controllers = controllers::controllers(&controllers_config(config, &pki));
+    let mut controllers = controllers::controllers(&controllers_config(config, &pki, authority)?);
     controllers.push(Box::new(scheduler::Scheduler));
     controllers.push(Box::new(controllers::PolicyTypes { kinds: Box::new(kind_types::ServedTypes(registry.clone())) }));
     tasks.spawn(reconcile::run(registry.clone(), controllers, stats, stopping.clone()));
@@ -230,6 +248,10 @@ impl Server {
     }
 }
 
+fn token_key(config: &ServerConfig, pki: &Pki) -> Result<TokenKey, ServerError> {
+    Ok(TokenKey::new(&pki.service_account_key_der()?, &config.cluster_domain)?)
+}
+
 fn lock(data: &Path) -> Result<File, ServerError> {
     let path = data.join("lock");
     let failed = |doing| move |path: &Path, source| ServerError::Io { doing, path: path.into(), source };
@@ -250,6 +272,7 @@ fn pki_config(config: &ServerConfig) -> PkiConfig {
         service_ip: IpAddr::V4(config.api_service_ip()),
         cluster_domain: config.cluster_domain.clone(),
         tls_sans: config.tls_san.clone(),
+        front_proxy_ca_pem: config.auth.front_proxy.ca_pem.clone(),
     }
 }
 
@@ -259,13 +282,27 @@ fn advertised(config: &ServerConfig) -> SocketAddr {
     SocketAddr::new(ip, config.port)
 }
 
-fn controllers_config(config: &ServerConfig, pki: &Pki) -> ControllersConfig {
+fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Authority>) -> Result<ControllersConfig, ServerError> {
     let resource = |kind: &registry::KindRef| {
         let registry::Names { group, kind: name, resource, .. } = kind.names().clone();
         controllers::ResourceInfo { group, kind: name, resource, namespaced: kind.info.namespaced }
     };
     let advertised = advertised(config);
-    ControllersConfig {
+    let proxy = &config.auth.front_proxy;
+    let list = |names: &[String]| names.to_vec();
+    Ok(ControllersConfig {
+        pki: pki.clone(),
+        authority,
+        tokens: Arc::new(token_key(config, pki)?),
+        trust: controllers::Trust {
+            client_ca: pki.ca_pem().into(),
+            front_proxy_ca: pki.front_proxy_ca_pem().into(),
+            allowed_names: list(&proxy.allowed_names),
+            username_headers: list(&proxy.username_headers),
+            uid_headers: list(&proxy.uid_headers),
+            group_headers: list(&proxy.group_headers),
+            extra_prefixes: list(&proxy.extra_prefixes),
+        },
         ca_pem: pki.ca_pem().into(),
         service_ip: IpAddr::V4(config.api_service_ip()),
         advertise_address: advertised.ip(),
@@ -273,7 +310,7 @@ fn controllers_config(config: &ServerConfig, pki: &Pki) -> ControllersConfig {
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
         own_node: if config.agent { config.node_name.clone() } else { String::new() },
         started: jiff::Timestamp::now(),
-    }
+    })
 }
 
 /// Backups now and then, so that a database that can't be read any more costs little.

@@ -12,6 +12,7 @@
 
 mod files;
 mod issue;
+mod sign;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use files::write_private;
 use issue::{Authority, Purpose, Request};
+pub use sign::{SignRequest, Usage};
 
 /// Why there are no certificates.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,8 @@ pub struct PkiConfig {
     pub cluster_domain: String,
     /// `--tls-san`: further names and addresses.
     pub tls_sans: Vec<String>,
+    /// `--requestheader-client-ca-file`, PEM; `None`: an authority of this server's own.
+    pub front_proxy_ca_pem: Option<String>,
 }
 
 impl PkiConfig {
@@ -128,6 +133,9 @@ pub struct NodeIdentity {
     pub serving: Identity,
 }
 
+/// Verifies client certificates against one authority.
+pub type ClientVerifier = Arc<dyn ClientCertVerifier>;
+
 /// The open certificate directory.
 pub struct Pki {
     dir: PathBuf,
@@ -135,7 +143,17 @@ pub struct Pki {
     server: Identity,
     admin: Identity,
     kubelet_client: Identity,
+    /// Of an authority of its own, so that nobody else can speak for others.
+    front_proxy: Identity,
+    /// Whose clients may be front proxies: the authority above, or another one.
+    front_proxy_ca_pem: String,
     service_account_key: String,
+}
+
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pki(..)")
+    }
 }
 
 impl Pki {
@@ -143,7 +161,8 @@ impl Pki {
     pub fn open(data_dir: &Path, config: &PkiConfig) -> Result<Pki, PkiError> {
         let dir = data_dir.join("tls");
         files::make_private_dir(&dir)?;
-        let authority = Authority::open(&dir)?;
+        let authority = Authority::open(&dir.join("ca.pem"), "orch-ca")?;
+        let front_authority = Authority::open(&dir.join("front-proxy-ca.pem"), "front-proxy-ca")?;
         let client = |name: &str, organization: &str| Request {
             common_name: name.into(),
             organization: Some(organization.into()).filter(|o: &String| !o.is_empty()),
@@ -156,6 +175,8 @@ impl Pki {
             server: authority.leaf(&dir.join("server.pem"), &server)?,
             admin: authority.leaf(&dir.join("admin.pem"), &client("kubernetes-admin", "system:masters"))?,
             kubelet_client: authority.leaf(&dir.join("kubelet-client.pem"), &client("kube-apiserver-kubelet-client", ""))?,
+            front_proxy: front_authority.leaf(&dir.join("front-proxy-client.pem"), &client("front-proxy-client", ""))?,
+            front_proxy_ca_pem: config.front_proxy_ca_pem.clone().unwrap_or_else(|| front_authority.identity.cert_pem.clone()),
             service_account_key: issue::signing_key(&dir.join("service-account.pem"))?,
             authority,
             dir,
@@ -165,6 +186,39 @@ impl Pki {
     /// The CA's certificate, PEM: what clients trust.
     pub fn ca_pem(&self) -> &str {
         &self.authority.identity.cert_pem
+    }
+
+    /// The certificate of the authority that front proxies' certificates are checked against, PEM.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        &self.front_proxy_ca_pem
+    }
+
+    /// What this server shows to extension servers: signed by its own front proxy authority, PEM.
+    pub fn front_proxy(&self) -> &Identity {
+        &self.front_proxy
+    }
+
+    /// The front proxy's client certificate and key, for calls to extension servers.
+    pub fn front_proxy_pair(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PkiError> {
+        self.pair(&self.front_proxy, "front-proxy-client.pem")
+    }
+
+    /// TLS of a front proxy that calls this server.
+    pub fn front_proxy_tls(&self) -> Result<ClientConfig, PkiError> {
+        let (chain, key) = self.front_proxy_pair()?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        Ok(builder.with_root_certificates(self.roots()?).with_client_auth_cert(chain, key)?)
+    }
+
+    /// Verifiers of client certificates: the cluster's, and front proxies'.
+    pub fn identify(&self) -> Result<(ClientVerifier, ClientVerifier), PkiError> {
+        let verifier = |roots| WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        Ok((verifier(self.roots()?)?, verifier(self.front_proxy_roots()?)?))
+    }
+
+    /// Signs a certificate that clients of this cluster, or its nodes, asked for.
+    pub fn sign_request(&self, request: &SignRequest<'_>) -> Result<String, String> {
+        sign::sign(&self.authority, request)
     }
 
     /// The CA's certificate, DER.
@@ -215,11 +269,14 @@ impl Pki {
 
     /// TLS of the API's port: TLS 1.2 or newer, client certificates optional but verified, HTTP/2 and HTTP/1.1.
     pub fn server_tls(&self) -> Result<ServerConfig, PkiError> {
-        self.serving_tls(&self.server, "server.pem", &[b"h2", b"http/1.1"])
+        // Of either authority: who signed what is told apart later.
+        let mut roots = self.roots()?;
+        roots.roots.extend(self.front_proxy_roots()?.roots);
+        self.serving_tls(&self.server, "server.pem", roots, &[b"h2", b"http/1.1"])
     }
 
-    fn serving_tls(&self, identity: &Identity, file: &str, protocols: &[&[u8]]) -> Result<ServerConfig, PkiError> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider()).allow_unauthenticated().build()?;
+    fn serving_tls(&self, identity: &Identity, file: &str, roots: RootCertStore, protocols: &[&[u8]]) -> Result<ServerConfig, PkiError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated().build()?;
         let (chain, key) = self.pair(identity, file)?;
         let mut tls = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -242,7 +299,7 @@ impl Pki {
 
     /// TLS of a node's HTTPS port: its serving identity; client certificates are verified against the CA where one is shown. HTTP/1.1, since streams are upgrades.
     pub fn kubelet_server_tls(&self, serving: &Identity) -> Result<ServerConfig, PkiError> {
-        self.serving_tls(serving, "node.pem", &[b"http/1.1"])
+        self.serving_tls(serving, "node.pem", self.roots()?, &[b"http/1.1"])
     }
 
     /// The administrator's kubeconfig for the server at `url`, YAML.
@@ -258,6 +315,15 @@ impl Pki {
     fn roots(&self) -> Result<RootCertStore, PkiError> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca_der()?)?;
+        Ok(roots)
+    }
+
+    fn front_proxy_roots(&self) -> Result<RootCertStore, PkiError> {
+        let path = self.dir.join("front-proxy-ca.pem");
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.front_proxy_ca_pem.as_bytes()) {
+            roots.add(certificate.map_err(|e| PkiError::Damaged { path: path.clone(), what: e.to_string() })?)?;
+        }
         Ok(roots)
     }
 
@@ -306,6 +372,7 @@ mod tests {
             service_ip: [10, 43, 0, 1].into(),
             cluster_domain: "cluster.local".into(),
             tls_sans: sans.iter().map(|s| s.to_string()).collect(),
+            front_proxy_ca_pem: None,
         }
     }
 

@@ -10,8 +10,9 @@ use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use orch::api::{Key, Kind};
 use orch::server::aggregation::{self, Aggregator};
-use orch::server::auth::Authenticator;
+use orch::server::auth::authn::Ways;
 use orch::server::auth::token::TokenKey;
+use orch::server::auth::{Authenticator, Authority};
 use orch::server::callouts::Webhooks;
 use orch::server::controllers::{self, ControllersConfig, ResourceInfo};
 use orch::server::custom::CustomKinds;
@@ -68,26 +69,35 @@ impl Answer {
 
 /// A server with the namespace `default`, of built-in kinds and without controllers.
 pub async fn server() -> Server {
-    make(false, Settings::default()).await
+    make(false, Settings::default(), |_| Ways::default()).await
 }
 
 /// The same as [`server`], as somebody chose.
 pub async fn server_with(settings: Settings) -> Server {
-    make(false, settings).await
+    make(false, settings, |_| Ways::default()).await
+}
+
+/// The same with further ways in, made over its store.
+pub async fn server_with_ways(ways: impl FnOnce(&Store) -> Ways) -> Server {
+    make(false, Settings::default(), ways).await
 }
 
 /// A server with the namespace `default`, custom kinds, all controllers, and OpenAPI.
 pub async fn whole_server() -> Server {
-    make(true, Settings::default()).await
+    make(true, Settings::default(), |_| Ways::default()).await
 }
 
-fn controllers_config(ca_pem: &str) -> ControllersConfig {
+fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersConfig {
     let resource = |kind: &orch::server::registry::KindRef| {
         let names = kind.names().clone();
         ResourceInfo { group: names.group, kind: names.kind, resource: names.resource, namespaced: kind.info.namespaced }
     };
     ControllersConfig {
-        ca_pem: ca_pem.into(),
+        pki: pki.clone(),
+        authority,
+        tokens: Arc::new(TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap()),
+        trust: controllers::Trust::default(),
+        ca_pem: pki.ca_pem().into(),
         service_ip: [10, 43, 0, 1].into(),
         advertise_address: [192, 0, 2, 1].into(),
         advertise_port: 6443,
@@ -97,7 +107,7 @@ fn controllers_config(ca_pem: &str) -> ControllersConfig {
     }
 }
 
-async fn make(whole: bool, settings: Settings) -> Server {
+async fn make(whole: bool, settings: Settings, ways: impl FnOnce(&Store) -> Ways) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let config = PkiConfig {
         host_name: "h".into(),
@@ -105,11 +115,13 @@ async fn make(whole: bool, settings: Settings) -> Server {
         service_ip: [10, 43, 0, 1].into(),
         cluster_domain: "cluster.local".into(),
         tls_sans: vec![],
+        front_proxy_ca_pem: None,
     };
-    let pki = Pki::open(dir.path(), &config).unwrap();
+    let pki = Arc::new(Pki::open(dir.path(), &config).unwrap());
     let store = Store::open(&dir.path().join("db"), Limits::default()).unwrap();
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
+    let authenticator = Authenticator::with_ways(key, ways(&store));
     let outbound = Outbound::new(store.clone(), None);
     let mut parts = Parts { callout: Arc::new(Webhooks(outbound.clone())), ..Parts::default() };
     if whole {
@@ -117,18 +129,10 @@ async fn make(whole: bool, settings: Settings) -> Server {
     }
     let registry = Registry::with_parts(store, &KINDS, parts);
     let stopping = CancellationToken::new();
-    if whole {
-        tokio::spawn(reconcile::run(
-            registry.clone(),
-            controllers::controllers(&controllers_config(pki.ca_pem())),
-            Arc::default(),
-            stopping.clone(),
-        ));
-    }
     let documents: Arc<dyn OpenApi> = if whole { Arc::new(openapi::Live::new(registry.clone())) } else { Arc::new(NoDocuments) };
     let app = App::build(
-        registry,
-        Authenticator::new(key, None),
+        registry.clone(),
+        authenticator,
         documents,
         Arc::new(pki.kubelet_client_tls().unwrap()),
         cluster,
@@ -137,6 +141,12 @@ async fn make(whole: bool, settings: Settings) -> Server {
     )
     .with(settings);
     tokio::spawn(fairness::keep(app.fairness.clone(), app.registry.store().clone(), stopping.clone()));
+    let (fresh, stop) = (app.clone(), stopping.clone());
+    tokio::spawn(async move { fresh.authenticator.keep_fresh(stop).await });
+    if whole {
+        let controllers = controllers::controllers(&controllers_config(&pki, app.authority.clone()));
+        tokio::spawn(reconcile::run(registry, controllers, Arc::default(), stopping.clone()));
+    }
     let server = Server { router: router(app.clone()), app, _stopping: stopping.drop_guard(), _dir: dir };
     server.yes("POST", "/api/v1/namespaces", "metadata: {name: default}").await;
     server
@@ -158,7 +168,8 @@ impl Server {
         self.app.registry.store().commit(key, Expect::Absent, Change::Put(Draft::of(Arc::new(object)))).await.unwrap();
     }
 
-    /// Sends a request as `user` (empty: without a certificate) with `headers`; the body is YAML unless a header says otherwise.
+    /// Sends a request as `user` (empty: without a certificate; `proxy:NAME`: with the front proxy's) with `headers`; the body is YAML
+    /// unless a header says otherwise.
     pub async fn send(&self, user: &str, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> axum::response::Response {
         self.send_bytes(user, method, uri, headers, body.as_bytes()).await
     }
@@ -182,8 +193,10 @@ impl Server {
             _ if user.starts_with("system:node:") => vec!["system:nodes".into(), "system:authenticated".into()],
             _ => vec!["system:authenticated".into()],
         };
-        let known = (!user.is_empty()).then(|| User { name: user.into(), groups, ..User::default() });
-        let peer = Arc::new(Peer { address: ([192, 0, 2, 2], 1).into(), user: known });
+        let front_proxy = user.strip_prefix("proxy:").map(String::from);
+        let certified = !user.is_empty() && front_proxy.is_none();
+        let known = certified.then(|| User { name: user.into(), groups, ..User::default() });
+        let peer = Arc::new(Peer { address: ([192, 0, 2, 2], 1).into(), user: known, front_proxy });
         request.extensions_mut().insert(peer);
         let answer = tokio::time::timeout(Duration::from_secs(30), router.oneshot(request)).await;
         answer.expect("answered in time").unwrap()

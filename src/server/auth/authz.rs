@@ -12,7 +12,7 @@ use super::node;
 use super::rbac::Index;
 use super::rbac::escalation::Writer;
 use crate::api::{Object, Rev, Scope, Status};
-use crate::server::registry::User;
+pub use crate::server::registry::User;
 pub use crate::server::registry::access::{Attributes, Authorizer, Decision};
 use crate::server::store::Snapshot;
 
@@ -31,6 +31,12 @@ struct Indexed {
 
 /// Decides, keeping the index of roles and bindings from request to request.
 pub struct Authority(ArcSwap<Indexed>);
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority(..)")
+    }
+}
 
 impl Default for Authority {
     fn default() -> Authority {
@@ -143,5 +149,85 @@ mod tests {
         let index = Index::default();
         assert!(authorize(&Memory::default(), &index, &admin, &Attributes::default()).allowed());
         assert!(!authorize(&Memory::default(), &index, &User::default(), &Attributes::default()).allowed());
+    }
+    /// A state that counts what is read of it.
+    #[derive(Default)]
+    struct Counted {
+        state: Memory,
+        reads: std::cell::Cell<usize>,
+    }
+
+    impl Lookup for Counted {
+        fn get<T: crate::api::Kind>(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+            self.reads.set(self.reads.get() + 1);
+            self.state.get(namespace, name)
+        }
+        fn list<T: crate::api::Kind>(&self, namespace: Option<&str>) -> Vec<Arc<T>> {
+            self.reads.set(self.reads.get() + 1);
+            self.state.list(namespace)
+        }
+    }
+
+    #[test]
+    fn a_second_question_reads_nothing() {
+        let state = Counted {
+            state: Memory::default()
+                .with::<ClusterRole>("{metadata: {name: r}, rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]}")
+                .with::<RoleBinding>(
+                    "{metadata: {name: b, namespace: ns}, roleRef: {kind: ClusterRole, name: r}, subjects: [{kind: User, name: u}]}",
+                ),
+            ..Counted::default()
+        };
+        let user = User { name: "u".into(), ..User::default() };
+        let asked = Attributes { verb: "get".into(), resource: "pods".into(), namespace: "ns".into(), ..Attributes::default() };
+        let index = Index::default();
+        assert!(authorize(&state, &index, &user, &asked).allowed());
+        let first = state.reads.get();
+        assert!(authorize(&state, &index, &user, &asked).allowed());
+        assert_eq!((first, state.reads.get()), (3, 3), "bindings of the cluster and the namespace and one role, once");
+    }
+
+    fn snapshot(rev: u64, bindings: usize, verb: &str) -> Snapshot {
+        use crate::api::Key;
+        use crate::server::store::Draft;
+        let role: ClusterRole =
+            serde_yaml::from_str(&format!("{{metadata: {{name: r}}, rules: [{{apiGroups: [''], resources: [pods], verbs: [{verb}]}}]}}"))
+                .unwrap();
+        let role = (Key::of::<ClusterRole>("", "r"), Rev(rev), Draft::new(&role));
+        let binding = |n: usize| {
+            let yaml = format!(
+                "{{metadata: {{name: b{n}, namespace: ns}}, roleRef: {{kind: ClusterRole, name: r}}, subjects: [{{kind: User, name: u{n}}}]}}"
+            );
+            (Key::of::<RoleBinding>("ns", &format!("b{n}")), Rev(1), Draft::new(&serde_yaml::from_str::<RoleBinding>(&yaml).unwrap()))
+        };
+        Snapshot::of(Rev(rev), std::iter::once(role).chain((0..bindings).map(binding)))
+    }
+
+    #[test]
+    fn answers_follow_the_state_that_is_asked_about() {
+        let authority = Authority::default();
+        let user = User { name: "u0".into(), ..User::default() };
+        let asked = Attributes { verb: "get".into(), resource: "pods".into(), namespace: "ns".into(), ..Attributes::default() };
+        let (old, new) = (snapshot(2, 1, "get"), snapshot(3, 1, "list"));
+        for (state, want) in [(&old, true), (&new, false), (&old, true), (&new, false)] {
+            assert_eq!(authority.authorize(state, &user, &asked).allowed(), want);
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement: run with --run-ignored all --no-capture"]
+    fn how_long_a_question_takes() {
+        let state = snapshot(2, 10_000, "get");
+        let authority = Authority::default();
+        let user = User { name: "u77".into(), groups: vec!["a".into(), "system:authenticated".into()], ..User::default() };
+        let asked = Attributes { verb: "get".into(), resource: "pods".into(), namespace: "ns".into(), ..Attributes::default() };
+        let begun = std::time::Instant::now();
+        assert!(authority.authorize(&state, &user, &asked).allowed());
+        let first = begun.elapsed();
+        let begun = std::time::Instant::now();
+        for _ in 0..100_000 {
+            assert!(authority.authorize(&state, &user, &asked).allowed());
+        }
+        println!("10,000 bindings: the first question {first:?}, each further one {:?}", begun.elapsed() / 100_000);
     }
 }

@@ -131,7 +131,7 @@ impl Wanted {
 }
 
 /// A key of `Impersonate-Extra-KEY`: escaped like a part of a path, and left as it is when it is escaped wrongly.
-fn unescape(key: &str) -> String {
+pub(super) fn unescape(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let [first, after @ ..] = rest {

@@ -15,6 +15,6 @@ pub mod node;
 pub mod rbac;
 pub mod token;
 
-pub use authn::{Authenticator, AuthnError};
-pub use authz::{Attributes, Authority, Decision};
+pub use authn::{Authenticator, AuthnError, Identity};
+pub use authz::{Attributes, Authority, Decision, User};
 pub use lookup::Lookup;

@@ -5,16 +5,27 @@
 //!
 //! Follows upstream's `pkg/serviceaccount/claims.go`. Never accepts another algorithm than the one of its own key.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;
+/// Most tokens that are remembered as rightly signed.
+const MAX_KEPT: usize = 4096;
 
-/// Why a token is refused, or can't be made.
+/// Clocks of one cluster may differ by this much, in seconds.
+pub const LEEWAY: i64 = 60;
+/// What the issuer of tokens in Secrets is called.
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+
+/// Why a token is refused, or can't be made. In upstream's words.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenError {
     /// The key is not a P-256 key in PKCS#8.
@@ -23,21 +34,63 @@ pub enum TokenError {
     /// `ring` fails to sign or to give random bytes.
     #[error("signing failed")]
     Sign,
-    /// Not a token at all.
-    #[error("the token is malformed")]
+    /// Claims that can't be read, though the issuer is right.
+    #[error("service account token claims could not be validated due to unexpected private claim")]
     Malformed,
     /// Another algorithm, or signed by another key.
-    #[error("the token's signature is invalid")]
+    #[error("square/go-jose: error in cryptographic primitive")]
     Signature,
-    /// Not (or no longer) valid at this time.
-    #[error("the token has expired or is not valid yet")]
-    Time,
-    /// From somebody else.
-    #[error("the token's issuer is not this cluster")]
-    Issuer,
+    /// No longer valid.
+    #[error("service account token has expired")]
+    Expired,
+    /// Not yet.
+    #[error("service account token is not valid yet")]
+    NotYet,
     /// For somebody else.
-    #[error("the token's audience is not this server")]
-    Audience,
+    #[error("token audiences {} is invalid for the target audiences {}", quoted(token), quoted(wanted))]
+    Audience {
+        /// Those of the token.
+        token: Vec<String>,
+        /// Those that were asked for.
+        wanted: Vec<String>,
+    },
+    /// Its account is gone.
+    #[error("serviceaccounts \"{0}\" not found")]
+    NoAccount(String),
+    /// Its account, or what it is bound to, is another one by now.
+    #[error("{0}")]
+    Account(String),
+    /// What it is bound to is gone.
+    #[error("service account token has been invalidated")]
+    Invalidated,
+    /// Its Secret is gone.
+    #[error("Token has been invalidated")]
+    LegacyInvalidated,
+    /// Its Secret holds another.
+    #[error("Token does not match server's copy")]
+    OtherCopy,
+    /// A claim is missing.
+    #[error("{0}")]
+    Claim(&'static str),
+    /// Its Secret says so.
+    #[error(
+        "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. Use tokens from the \
+         TokenRequest API or manually created secret-based tokens, or remove the 'kubernetes.io/legacy-token-invalid-since' label from the \
+         secret to temporarily allow use of this token"
+    )]
+    Marked {
+        /// Of the Secret.
+        namespace: String,
+        /// Its name.
+        secret: String,
+        /// Whose token it is.
+        account: String,
+    },
+}
+
+/// A list as Go's `%q` shows it.
+fn quoted(names: &[String]) -> String {
+    format!("[{}]", names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" "))
 }
 
 /// An object that a token names.
@@ -66,6 +119,40 @@ pub struct Private {
     /// The node it is bound to, or that its pod runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Reference>,
+    /// Unix time after which its use is recorded: its client should have asked for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnafter: Option<i64>,
+}
+
+/// What a token in a Secret says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyClaims {
+    /// Always the same.
+    pub iss: String,
+    /// Of account and Secret.
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace", default)]
+    pub namespace: String,
+    /// Name of the Secret.
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name", default)]
+    pub secret: String,
+    /// Name of the account.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name", default)]
+    pub account: String,
+    /// Uid of the account.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid", default)]
+    pub uid: String,
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    #[serde(default)]
+    pub sub: String,
+}
+
+/// A token whose signature is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Bound, with a time.
+    Bound(Box<Claims>),
+    /// Kept in a Secret.
+    Legacy(LegacyClaims),
 }
 
 /// What a token says.
@@ -105,6 +192,8 @@ pub struct TokenKey {
     random: SystemRandom,
     kid: String,
     issuer: String,
+    /// Tokens whose signature was found right, by their digest: clients send the same one again and again.
+    right: Mutex<HashMap<[u8; 32], Arc<Verified>>>,
 }
 
 impl TokenKey {
@@ -114,7 +203,7 @@ impl TokenKey {
         let key =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der, &random).map_err(|e| TokenError::Key(e.to_string()))?;
         let kid = URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref()));
-        Ok(TokenKey { key, random, kid, issuer: format!("https://kubernetes.default.svc.{cluster_domain}") })
+        Ok(TokenKey { key, random, kid, right: Mutex::default(), issuer: format!("https://kubernetes.default.svc.{cluster_domain}") })
     }
 
     /// What tokens name as their issuer, and the audience of this server.
@@ -136,38 +225,76 @@ impl TokenKey {
         self.random.fill(&mut id).map_err(|_| TokenError::Sign)?;
         claims.jti = uuid::Builder::from_random_bytes(id).into_uuid().to_string();
         claims.iss.clone_from(&self.issuer);
-        let header = Header { alg: "ES256".into(), kid: self.kid.clone() };
-        let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|j| URL_SAFE_NO_PAD.encode(j)).map_err(|_| TokenError::Sign);
-        let signed = format!("{}.{}", part(serde_json::to_vec(&header))?, part(serde_json::to_vec(&claims))?);
-        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|_| TokenError::Sign)?;
-        Ok((format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)), claims.jti))
+        Ok((self.encode(&claims)?, claims.jti))
     }
 
-    /// The claims of `token`, if it is ours, valid at `now` (Unix time) and for one of `audiences`.
-    pub fn verify(&self, token: &str, audiences: &[String], now: i64) -> Result<Claims, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::Malformed);
+    /// The token that is kept in a Secret of this account.
+    pub fn sign_legacy(&self, namespace: &str, account: &str, uid: &str, secret: &str) -> Result<String, TokenError> {
+        self.encode(&LegacyClaims {
+            iss: LEGACY_ISSUER.into(),
+            namespace: namespace.into(),
+            secret: secret.into(),
+            account: account.into(),
+            uid: uid.into(),
+            sub: format!("system:serviceaccount:{namespace}:{account}"),
+        })
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        let header = Header { alg: "ES256".into(), kid: self.kid.clone() };
+        let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|j| URL_SAFE_NO_PAD.encode(j)).map_err(|_| TokenError::Sign);
+        let signed = format!("{}.{}", part(serde_json::to_vec(&header))?, part(serde_json::to_vec(claims))?);
+        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|_| TokenError::Sign)?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// What `token` says, if it is ours and rightly signed; `None` if it is no token of this issuer. Times and audiences are not looked
+    /// at.
+    pub fn verify(&self, token: &str) -> Result<Option<Arc<Verified>>, TokenError> {
+        let digest = super::authn::digest(token.as_bytes());
+        if let Some(known) = self.right.lock().get(&digest) {
+            return Ok(Some(known.clone()));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        if header.alg != "ES256" {
+        let Some(verified) = self.decode(token)?.map(Arc::new) else { return Ok(None) };
+        let mut right = self.right.lock();
+        if right.len() >= MAX_KEPT {
+            right.clear();
+        }
+        right.insert(digest, verified.clone());
+        Ok(Some(verified))
+    }
+
+    fn decode(&self, token: &str) -> Result<Option<Verified>, TokenError> {
+        #[derive(Deserialize)]
+        struct Issuer {
+            iss: String,
+        }
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let Some((signed, signature)) = token.rsplit_once('.').filter(|_| token.len() <= MAX_TOKEN) else { return Ok(None) };
+        let Some((header, claims)) = signed.split_once('.') else { return Ok(None) };
+        let Some(claims) = decode(claims) else { return Ok(None) };
+        let Ok(Issuer { iss }) = serde_json::from_slice(&claims) else { return Ok(None) };
+        if iss != self.issuer && iss != LEGACY_ISSUER {
+            return Ok(None);
+        }
+        let header = decode(header).and_then(|header| serde_json::from_slice::<Header>(&header).ok());
+        let signature = decode(signature);
+        let (Some(header), Some(signature)) = (header, signature) else { return Err(TokenError::Signature) };
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref());
+        if header.alg != "ES256" || public.verify(signed.as_bytes(), &signature).is_err() {
             return Err(TokenError::Signature);
         }
-        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref());
-        public.verify(signed.as_bytes(), &decode(signature)?).map_err(|_| TokenError::Signature)?;
-        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)?;
-        if claims.iss != self.issuer {
-            return Err(TokenError::Issuer);
-        }
-        if now >= claims.exp || now < claims.nbf {
-            return Err(TokenError::Time);
-        }
-        if !claims.aud.iter().any(|aud| audiences.contains(aud)) {
-            return Err(TokenError::Audience);
-        }
-        Ok(claims)
+        let malformed = |_| TokenError::Malformed;
+        Ok(Some(match iss == LEGACY_ISSUER {
+            true => Verified::Legacy(serde_json::from_slice(&claims).map_err(malformed)?),
+            false => Verified::Bound(serde_json::from_slice(&claims).map_err(malformed)?),
+        }))
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(..)")
     }
 }
 
@@ -199,29 +326,25 @@ pub(crate) mod tests {
     #[test]
     fn tokens_are_checked() {
         let key = key();
-        let audience = [key.issuer().to_owned()];
         let (token, id) = key.sign(claims()).unwrap();
-        let back = key.verify(&token, &audience, 1500).unwrap();
+        let known = key.verify(&token).unwrap().unwrap();
+        let Verified::Bound(back) = &*known else { panic!("it is ours") };
+        assert!(Arc::ptr_eq(&known, &key.verify(&token).unwrap().unwrap()), "the signature is checked once");
         assert_eq!((back.sub.as_str(), &back.jti), ("system:serviceaccount:default:web", &id));
-        let mut flipped = token.clone().into_bytes();
-        let middle = token.find('.').unwrap() + 5;
-        flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
-        let flipped = String::from_utf8(flipped).unwrap();
-        let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), token.split('.').nth(1).unwrap());
-        let table = [
-            (token.as_str(), &audience[..], 999, TokenError::Time),
-            (&token, &audience, 2000, TokenError::Time),
-            (&token, &["vault".to_owned()], 1500, TokenError::Audience),
-            (&flipped, &audience, 1500, TokenError::Signature),
-            (&none, &audience, 1500, TokenError::Signature),
-            ("", &audience, 1500, TokenError::Malformed),
-            ("a.b", &audience, 1500, TokenError::Malformed),
-        ];
-        for (token, audiences, now, want) in table {
-            assert_eq!(key.verify(token, audiences, now), Err(want), "{token} at {now}");
+        let legacy = key.sign_legacy("default", "web", "u", "s").unwrap();
+        assert!(matches!(&*key.verify(&legacy).unwrap().unwrap(), Verified::Legacy(claims) if claims.secret == "s"));
+        let parts: Vec<&str> = token.split('.').collect();
+        let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), parts[1]);
+        let mut longer: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        longer["exp"] = 9_999_999_999i64.into();
+        let forged = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(longer.to_string()), parts[2]);
+        for bad in [none.as_str(), &forged, &format!("{}.{}.!", parts[0], parts[1])] {
+            assert_eq!(key.verify(bad), Err(TokenError::Signature), "{bad}");
         }
-        let stranger = super::tests::key();
-        assert_eq!(stranger.verify(&token, &audience, 1500), Err(TokenError::Signature));
+        for strange in ["", "a", "a.b", "a.b.c", "abcdef.0123456789abcdef", &"x.".repeat(MAX_TOKEN)] {
+            assert_eq!(key.verify(strange), Ok(None));
+        }
+        assert_eq!(super::tests::key().verify(&token), Err(TokenError::Signature), "a stranger's key");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Every one is a pure function of a snapshot. Never: I/O, a clock, or a call of another controller.
 
+mod bootstrap_tokens;
+mod certificates;
+mod cluster_authentication;
 mod cluster_role_aggregation;
 mod conditions;
 mod daemonset;
@@ -23,11 +26,17 @@ mod pods;
 mod policy_types;
 mod replicaset;
 mod resource_quota;
+mod service_account_tokens;
 mod statefulset;
 mod storage_protection;
 
 use std::borrow::Cow;
 
+use std::sync::Arc;
+
+use crate::server::auth::Authority;
+use crate::server::auth::token::TokenKey;
+use crate::server::pki::Pki;
 use crate::server::reconcile::Controller;
 pub use policy_types::{KindTypes, PolicyTypes};
 
@@ -44,9 +53,36 @@ pub struct ResourceInfo {
     pub namespaced: bool,
 }
 
+/// Whom extension servers may believe, for the ConfigMap that tells them.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Signs clients, PEM.
+    pub client_ca: String,
+    /// Signs front proxies, PEM.
+    pub front_proxy_ca: String,
+    /// Common names of front proxies.
+    pub allowed_names: Vec<String>,
+    /// Headers with names of users.
+    pub username_headers: Vec<String>,
+    /// Headers with uids.
+    pub uid_headers: Vec<String>,
+    /// Headers with groups.
+    pub group_headers: Vec<String>,
+    /// Beginnings of headers with more.
+    pub extra_prefixes: Vec<String>,
+}
+
 /// What the controllers are told about the cluster.
 #[derive(Clone, Debug)]
 pub struct ControllersConfig {
+    /// Signs certificates.
+    pub pki: Arc<Pki>,
+    /// Who may have requests signed without a person's approval.
+    pub authority: Arc<Authority>,
+    /// Signs tokens that are kept in Secrets.
+    pub tokens: Arc<TokenKey>,
+    /// Whom extension servers may believe.
+    pub trust: Trust,
     /// The cluster's CA certificate, published in every namespace.
     pub ca_pem: String,
     /// Address of the `kubernetes` Service.
@@ -87,6 +123,13 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
             port: config.advertise_port,
         }),
         Box::new(cluster_role_aggregation::Aggregation),
+        Box::new(cluster_authentication::ClusterAuthentication { trust: config.trust.clone() }),
+        Box::new(service_account_tokens::SecretTokens { key: config.tokens.clone(), ca_pem: config.ca_pem.clone() }),
+        Box::new(bootstrap_tokens::TokenCleaner),
+        Box::new(certificates::approve::Approver { authority: config.authority.clone() }),
+        Box::new(certificates::sign::Signer { pki: config.pki.clone() }),
+        Box::new(certificates::clean::Cleaner),
+        Box::new(certificates::trust_bundle::ServingTrustBundle { ca_pem: config.ca_pem.clone() }),
         Box::new(event_ttl::EventTtl),
         Box::new(fairness::Fairness),
         Box::new(job::Jobs),

@@ -14,10 +14,12 @@
 mod aggregate;
 pub mod audit;
 mod connect;
+mod credentials;
 pub mod discovery;
 mod drain;
 pub mod fairness;
 pub mod health;
+mod legacy;
 mod limits;
 pub mod metrics;
 pub mod negotiate;
@@ -33,6 +35,7 @@ pub mod secrets;
 mod special;
 mod stream;
 pub mod table;
+mod token_request;
 mod trace;
 mod verbs;
 mod watch;
@@ -47,7 +50,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt;
 use k8s_openapi::Resource;
@@ -56,13 +59,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Status;
 use crate::server::aggregation::Aggregator;
 use crate::server::auth::impersonate::Wanted;
-use crate::server::auth::{Attributes, Authenticator, Authority, Decision, authz};
+use crate::server::auth::{Attributes, Authenticator, AuthnError, Authority, Decision, Identity, authz};
 use crate::server::registry::{KindRef, Registry, User};
 use audit::{Audit, Record};
 use fairness::Fairness;
 use metrics::Metrics;
 use path::RequestInfo;
-pub use peer::{Peer, identify};
+pub use peer::{Identify, Peer};
 use plain::Readiness;
 use query::Query;
 use secrets::Secrets;
@@ -132,6 +135,8 @@ pub struct App {
     pub fairness: Arc<Fairness>,
     /// What was chosen.
     pub settings: Settings,
+    /// Secrets that are being marked as used.
+    marking: parking_lot::Mutex<std::collections::HashSet<String>>,
     /// What clients can discover.
     pub discovery: discovery::Live,
     /// Cancelled when the server stops: streams end.
@@ -182,6 +187,7 @@ impl App {
             fairness: Arc::default(),
             settings: Settings::default(),
             discovery: discovery::Live::default(),
+            marking: parking_lot::Mutex::default(),
             stopping,
             aggregator: OnceLock::new(),
         }
@@ -331,27 +337,40 @@ async fn guarded(app: &AppState, info: &RequestInfo, query: Query, request: Requ
 }
 
 /// Who, whether, and then the handler.
-async fn respond(app: AppState, info: RequestInfo, query: Query, request: Request, trace: &Trace) -> Result<Response, Status> {
+async fn respond(app: AppState, info: RequestInfo, query: Query, mut request: Request, trace: &Trace) -> Result<Response, Status> {
     let public = !info.is_resource && ["GET", "HEAD"].contains(&request.method().as_str()) && plain::is_public(&info.path);
-    let user = match authenticate(&app, &request) {
-        Ok(Some(user)) => Arc::new(user),
+    credentials::from_protocols(request.headers_mut());
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let identity = match authenticate(&app, peer.as_deref(), request.headers()).await {
+        Ok(Some(identity)) => identity,
         // Health stays readable with whatever a probe sends along.
-        _ if public => Arc::new(anonymous()),
+        _ if public => anonymous().into(),
         Ok(None) => {
             trace.unrecognised(&app, &info, &request);
             return Err(Status::unauthorized());
         }
+        Err(AuthnError::Busy) => return Err(Status::too_many_requests("too many passwords are being checked; try again", 1)),
         Err(error) => {
             tracing::info!(path = info.path, %error, "refused credentials");
             trace.unrecognised(&app, &info, &request);
             return Err(Status::unauthorized());
         }
     };
+    let Identity { user, warnings, annotations, legacy, .. } = identity;
+    let user = Arc::new(user);
+    if let Some(used) = legacy {
+        legacy::used(&app, used);
+    }
     trace.recognised(&app, &user, &info, &request);
+    if let Some(record) = trace.record() {
+        annotations.iter().for_each(|(key, value)| record.annotate(key, value));
+    }
     let (user, requestor) = act_as(&app, &request, user)?;
     if requestor.is_some() {
         trace.acts_as(&user);
     }
+    // Whatever is behind the API is nobody's to show them to.
+    credentials::remove(request.headers_mut());
     let seat = trace.admit(&app, &user, &info, &query).await?;
     if !public {
         let asked = info.attributes();
@@ -361,12 +380,13 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, request: Reques
     }
     let elsewhere = aggregate::remote_of(&app, &info.path);
     let call = Call { app, info, query, user, request, record: trace.record() };
-    let response = match elsewhere {
-        Some(service) => aggregate::relay(call, service).await,
-        None if call.info.is_resource => verbs::resource(call).await,
-        None => plain::serve(call).await,
+    let mut response = match elsewhere {
+        Some(service) => aggregate::relay(call, service).await?,
+        None if call.info.is_resource => verbs::resource(call).await?,
+        None => plain::serve(call).await?,
     };
-    response.map(|response| trace::seated(seat, response))
+    reply::warn(&mut response, &warnings);
+    Ok(trace::seated(seat, response))
 }
 
 /// 403 unless `user` may.
@@ -394,15 +414,10 @@ fn anonymous() -> User {
     User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
 }
 
-fn authenticate(app: &App, request: &Request<Body>) -> Result<Option<User>, crate::server::auth::AuthnError> {
-    if let Some(user) = request.extensions().get::<Arc<Peer>>().and_then(|peer| peer.user.clone()) {
-        return Ok(Some(user));
-    }
+async fn authenticate(app: &App, peer: Option<&Peer>, headers: &HeaderMap) -> Result<Option<Identity>, AuthnError> {
     let state = app.registry.store().snapshot();
-    let sent = request.headers().get(AUTHORIZATION);
-    // A header that is no text is still a header: it must not pass for none.
-    let sent = sent.map(|value| value.to_str().unwrap_or("unreadable"));
-    app.authenticator.header(sent, &state, jiff::Timestamp::now().as_second())
+    let (user, proxy) = peer.map_or((None, None), |peer| (peer.user.as_ref(), peer.front_proxy.as_deref()));
+    app.authenticator.request(headers, proxy, user, &state, jiff::Timestamp::now().as_second()).await
 }
 
 /// 405 for a method that a path does not have.

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
+
 use crate::server::auth::authn;
 use crate::server::registry::User;
 use crate::transport;
@@ -12,14 +15,38 @@ use crate::transport;
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// The user of its client certificate.
+    /// The user of its client certificate, if the cluster's authority signed it.
     pub user: Option<User>,
+    /// The common name of its client certificate, if the front proxy's authority signed it.
+    pub front_proxy: Option<String>,
 }
 
-/// Reads the user off a verified certificate. For [`transport::serve`].
-pub fn identify(peer: &transport::Peer) -> Result<Arc<Peer>, String> {
-    let user = peer.certificate.as_ref().map(|der| authn::certificate(der)).transpose().map_err(|error| error.to_string())?;
-    Ok(Arc::new(Peer { address: peer.address, user }))
+/// Tells whose a verified client certificate is. TLS accepts those of two authorities; what one of them signed must never pass for the
+/// other's.
+#[derive(Clone)]
+pub struct Identify {
+    /// Verifies against the cluster's authority.
+    pub clients: Arc<dyn ClientCertVerifier>,
+    /// Verifies against the front proxy's authority.
+    pub front_proxies: Arc<dyn ClientCertVerifier>,
+}
+
+impl Identify {
+    /// For [`transport::serve`].
+    pub fn peer(&self, peer: &transport::Peer) -> Result<Arc<Peer>, String> {
+        let (mut user, mut front_proxy) = (None, None);
+        if let Some(certificate) = &peer.certificate {
+            let signed =
+                |by: &Arc<dyn ClientCertVerifier>| by.verify_client_cert(certificate, &peer.intermediates, UnixTime::now()).is_ok();
+            if signed(&self.front_proxies) {
+                front_proxy = Some(peer.common_name().unwrap_or_default());
+            }
+            if signed(&self.clients) {
+                user = Some(authn::certificate(certificate).map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(Arc::new(Peer { address: peer.address, user, front_proxy }))
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +69,8 @@ mod tests {
     type Sender = hyper::client::conn::http1::SendRequest<Body>;
 
     async fn who(Extension(peer): Extension<Arc<Peer>>) -> String {
-        peer.user.as_ref().map_or("nobody".into(), |user| user.name.clone())
+        let proxy = peer.front_proxy.as_ref().map(|name| format!("proxy {name}"));
+        peer.user.as_ref().map(|user| user.name.clone()).or(proxy).unwrap_or("nobody".into())
     }
 
     fn pki(dir: &std::path::Path) -> Pki {
@@ -52,6 +80,7 @@ mod tests {
             service_ip: [10, 43, 0, 1].into(),
             cluster_domain: "cluster.local".into(),
             tls_sans: vec![],
+            front_proxy_ca_pem: None,
         };
         Pki::open(dir, &config).unwrap()
     }
@@ -60,7 +89,10 @@ mod tests {
         let router = Router::new().fallback(who);
         let (near, far) = tokio::io::duplex(16 * 1024);
         let acceptor = TlsAcceptor::from(Arc::new(server.server_tls().unwrap()));
-        let task = tokio::spawn(transport::connection(far, ([192, 0, 2, 1], 1).into(), acceptor, router, identify, shutdown));
+        let identify = server.identify().unwrap();
+        let identify = Identify { clients: identify.0, front_proxies: identify.1 };
+        let task = transport::connection(far, ([192, 0, 2, 1], 1).into(), acceptor, router, move |peer| identify.peer(peer), shutdown);
+        let task = tokio::spawn(task);
         let name = ServerName::try_from("localhost").unwrap();
         let stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, near).await.unwrap();
         let (mut sender, driver) = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
@@ -79,6 +111,9 @@ mod tests {
         assert_eq!(user, "kube-apiserver-kubelet-client");
         shutdown.cancel();
         tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+
+        // What the front proxy's authority signed is no user, whatever its name.
+        assert_eq!(ask(&pki, pki.front_proxy_tls().unwrap(), CancellationToken::new()).await.0, "proxy front-proxy-client");
 
         let mut roots = rustls::RootCertStore::empty();
         roots.add(pki.ca_der().unwrap()).unwrap();

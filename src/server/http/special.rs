@@ -1,20 +1,18 @@
-//! Subresources with a meaning of their own: binding, eviction, token, finalize, approval, scale.
+//! Subresources with a meaning of their own: binding, eviction, finalize, approval, scale.
 //!
 //! Each decodes what it is sent and changes the object through the registry's one write path.
 
 use axum::response::Response;
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestStatus};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{Binding, Namespace, Node, Pod, PodCondition, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Binding, Namespace, Pod, PodCondition};
 use k8s_openapi::api::policy::v1::{Eviction, PodDisruptionBudget};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::negotiate::{self, PatchType};
 use super::{App, Call, only, reply, verbs};
 use crate::api::{Cause, FieldError, Object, Status};
-use crate::server::auth::token::{Claims, Private, Reference};
-use crate::server::auth::{Lookup, node, rbac};
+use crate::server::auth::{Lookup, rbac};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{Deleted, KindDef, Part, ScaleChange, WriteOptions};
 
@@ -31,7 +29,7 @@ fn created(call: &Call, warnings: &[String]) -> Response {
 }
 
 /// Admission of what is created below the object `name`, under whose name and namespace it goes.
-async fn admitted<T: crate::api::Kind>(
+pub(super) async fn admitted<T: crate::api::Kind>(
     app: &App,
     kind: &KindDef,
     (namespace, name): (&str, &str),
@@ -185,116 +183,6 @@ async fn spend(
     app.registry.edit(&kind, namespace, &name, Part::Status, &take, options).await.map(drop)
 }
 
-/// Upstream's bounds of a token's life.
-const MIN_SECONDS: i64 = 600;
-const MAX_SECONDS: i64 = 1 << 32;
-
-/// POST of a TokenRequest: mints a token. As upstream's `registry/core/serviceaccount/storage/token.go`.
-pub(super) async fn token(mut call: Call) -> Result<Response, Status> {
-    only(call.request.method(), &[http::Method::POST])?;
-    let request: TokenRequest = verbs::typed_body(&mut call).await?;
-    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
-    let kind = call.app.kind_of::<ServiceAccount>()?;
-    let options = verbs::write_options(&call)?;
-    let (mut request, warnings) = admitted(&call.app, &kind, (&namespace, &name), request, &options).await?;
-    let mut spec = request.spec.take().unwrap_or_default();
-    let seconds = spec.expiration_seconds.unwrap_or(3600);
-    let why = match seconds {
-        s if s < MIN_SECONDS => Some("may not specify a duration less than 10 minutes"),
-        s if s > MAX_SECONDS => Some("may not specify a duration larger than 2^32 seconds"),
-        _ => None,
-    };
-    if let Some(why) = why {
-        let error = FieldError::invalid("spec.expirationSeconds", seconds, why);
-        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]));
-    }
-    let account = call.app.get::<ServiceAccount>(&namespace, &name)?;
-    let mut private = Private {
-        namespace: namespace.clone(),
-        serviceaccount: Reference { name: name.clone(), uid: account.metadata.uid.clone().unwrap_or_default() },
-        ..Private::default()
-    };
-    bind_token(&call, spec.bound_object_ref.as_ref(), &mut private)?;
-    let key = call.app.authenticator.token_key();
-    let audiences = spec.audiences.get_or_insert_default();
-    if audiences.is_empty() {
-        audiences.push(key.issuer().to_owned());
-    }
-    let now = call.now().as_second();
-    let claims = Claims {
-        aud: audiences.clone(),
-        exp: now + seconds,
-        iat: now,
-        nbf: now,
-        sub: format!("system:serviceaccount:{namespace}:{name}"),
-        private,
-        ..Claims::default()
-    };
-    let (token, _) = key.sign(claims).map_err(Status::internal)?;
-    spec.expiration_seconds = Some(seconds);
-    request.spec = Some(spec);
-    let expiration = jiff::Timestamp::from_second(now + seconds).map_err(Status::internal)?;
-    request.status = Some(TokenRequestStatus { expiration_timestamp: Some(Time(expiration)), token: Some(token) });
-    request.metadata.name = Some(name);
-    request.metadata.namespace = Some(namespace);
-    let encoding = negotiate::negotiate_plain(&call.accept())?;
-    let mut response = reply::encoded(201, encoding, request.to_json().into());
-    reply::warn(&mut response, &warnings);
-    Ok(response)
-}
-
-fn bind_token(call: &Call, bound: Option<&BoundObjectReference>, private: &mut Private) -> Result<(), Status> {
-    let node = node::node_name(&call.user);
-    let Some(bound) = bound else {
-        return match node {
-            Some(_) => Err(Status::forbidden("", "serviceaccounts", &call.info.name, "node requested token not bound to a pod")),
-            None => Ok(()),
-        };
-    };
-    let (kind, name) = (bound.kind.as_deref().unwrap_or_default(), bound.name.as_deref().unwrap_or_default());
-    let reference = |meta: &ObjectMeta| {
-        let uid = meta.uid.clone().unwrap_or_default();
-        match bound.uid.as_deref().filter(|wanted| !wanted.is_empty() && *wanted != uid) {
-            Some(wanted) => {
-                let why = format!(
-                    "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been \
-                     deleted and then recreated"
-                );
-                Err(Status::conflict("", kind, name, why))
-            }
-            None => Ok(Reference { name: name.into(), uid }),
-        }
-    };
-    let namespace = private.namespace.as_str();
-    match kind {
-        "Pod" => {
-            let pod = call.app.get::<Pod>(namespace, name)?;
-            let spec = pod.spec.as_ref();
-            if spec.and_then(|s| s.service_account_name.as_deref()).unwrap_or("default") != call.info.name {
-                let why =
-                    format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", call.info.name);
-                return Err(Status::bad_request(why));
-            }
-            let runs_on = spec.and_then(|s| s.node_name.as_deref()).unwrap_or_default();
-            if node.is_some_and(|node| node != runs_on) {
-                let why = "node requested token bound to a pod scheduled on a different node";
-                return Err(Status::forbidden("", "serviceaccounts", &call.info.name, why));
-            }
-            private.pod = Some(reference(&pod.metadata)?);
-            if let Some(node) = Lookup::get::<Node>(&call.app.registry.store().snapshot(), "", runs_on) {
-                private.node = Some(Reference { name: runs_on.into(), uid: node.metadata.uid.clone().unwrap_or_default() });
-            }
-        }
-        _ if node.is_some() => {
-            return Err(Status::forbidden("", "serviceaccounts", &call.info.name, "node requested token not bound to a pod"));
-        }
-        "Secret" => private.secret = Some(reference(&call.app.get::<Secret>(namespace, name)?.metadata)?),
-        "Node" => private.node = Some(reference(&call.app.get::<Node>("", name)?.metadata)?),
-        other => return Err(Status::bad_request(format!("cannot bind token to object of type {other:?}: use Pod, Secret or Node"))),
-    }
-    Ok(())
-}
-
 /// PUT of a Namespace to `/finalize`: replaces `spec.finalizers`.
 pub(super) async fn finalize(mut call: Call) -> Result<Response, Status> {
     only(call.request.method(), &[http::Method::PUT])?;
@@ -314,30 +202,23 @@ pub(super) async fn finalize(mut call: Call) -> Result<Response, Status> {
     verbs::written(&call, &kind, &done)
 }
 
-/// `/approval` of a CertificateSigningRequest: its conditions.
+/// `/approval` of a CertificateSigningRequest: its conditions. That nothing else changes is for admission, which knows the subresource.
 pub(super) async fn approve(mut call: Call) -> Result<Response, Status> {
     let kind = call.app.kind_of::<CertificateSigningRequest>()?;
     match call.info.verb {
         "get" => {
             let entry = call.app.registry.get(&kind, "", &call.info.name).await?;
-            return Ok(reply::encoded(200, negotiate::negotiate_plain(&call.accept())?, entry.json.clone()));
+            Ok(reply::encoded(200, negotiate::negotiate_plain(&call.accept())?, entry.json.clone()))
         }
-        "patch" => return verbs::patch(call, &kind, Part::Status).await,
-        "update" => {}
-        verb => return Err(Status::method_not_allowed(verb)),
+        "patch" => verbs::patch(call, &kind, Part::Status).await,
+        "update" => {
+            let options = verbs::write_options(&call)?;
+            let body = verbs::body(&mut call, true).await?;
+            let done = call.app.registry.update(&kind, "", &call.info.name, Part::Status, body, &options).await?;
+            verbs::written(&call, &kind, &done)
+        }
+        verb => Err(Status::method_not_allowed(verb)),
     }
-    let wanted: CertificateSigningRequest = verbs::typed_body(&mut call).await?;
-    let options = verbs::write_options(&call)?;
-    let set = |object: &mut dyn Object| {
-        let present = downcast::<CertificateSigningRequest>(object)?;
-        if wanted.metadata.resource_version.is_some() && wanted.metadata.resource_version != present.metadata.resource_version {
-            return Err(Status::modified("certificates.k8s.io", "certificatesigningrequests", &call.info.name));
-        }
-        present.status.get_or_insert_default().conditions = wanted.status.as_ref().and_then(|s| s.conditions.clone());
-        Ok(())
-    };
-    let done = call.app.registry.edit(&kind, "", &call.info.name, Part::Status, &set, &options).await?;
-    verbs::written(&call, &kind, &done)
 }
 
 /// `/scale`: read, replaced or patched as an autoscaling/v1 Scale.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::negotiate::{self, Encoding, Form, PatchType, Shape};
 use super::table::{self, Include};
-use super::{Call, connect, only, proxy, reply, reviews, special, stream, watch};
+use super::{Call, connect, only, proxy, reply, reviews, special, stream, token_request, watch};
 use crate::api::{FieldError, Status, protobuf};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{self, Body, Deleted, Format, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
@@ -54,7 +54,7 @@ async fn subresource(call: Call) -> Result<Response, Status> {
         ("", "pods", "binding") => special::bind(call).await,
         ("", "pods", "eviction") => special::evict(call).await,
         ("", "pods", "ephemeralcontainers" | "resize") => part(call, Part::Subresource).await,
-        ("", "serviceaccounts", "token") => special::token(call).await,
+        ("", "serviceaccounts", "token") => token_request::create(call).await,
         ("", "namespaces", "finalize") => special::finalize(call).await,
         ("certificates.k8s.io", "certificatesigningrequests", "approval") => special::approve(call).await,
         (_, _, "scale") => special::scale(call).await,

@@ -36,33 +36,32 @@ pub(super) struct Request {
 /// The CA, able to sign.
 pub(super) struct Authority {
     pub identity: Identity,
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
     /// Identifies its key: a leaf that names another authority is of no use.
-    key_id: Vec<u8>,
+    pub(super) key_id: Vec<u8>,
 }
 
 impl Authority {
-    pub(super) fn open(dir: &Path) -> Result<Authority, PkiError> {
-        let path = dir.join("ca.pem");
-        let damaged = |error: rcgen::Error| PkiError::Damaged { path: path.clone(), what: error.to_string() };
-        let identity = match load(&path)? {
-            None => Self::make(&path, generate("the CA")?)?,
-            Some(old) if Facts::of(&old, &path)?.days_left < CA_MARGIN_DAYS => {
-                tracing::info!(path = %path.display(), "renewing the cluster CA, keeping its key");
-                Self::make(&path, KeyPair::from_pem(&old.key_pem).map_err(damaged)?)?
+    /// The authority at `path`, made under this name when there is none.
+    pub(super) fn open(path: &Path, name: &str) -> Result<Authority, PkiError> {
+        let damaged = |error: rcgen::Error| PkiError::Damaged { path: path.into(), what: error.to_string() };
+        let identity = match load(path)? {
+            None => Self::make(path, name, generate(name)?)?,
+            Some(old) if Facts::of(&old, path)?.days_left < CA_MARGIN_DAYS => {
+                tracing::info!(path = %path.display(), "renewing an authority, keeping its key");
+                Self::make(path, name, KeyPair::from_pem(&old.key_pem).map_err(damaged)?)?
             }
             Some(good) => good,
         };
-        let key_id = Facts::of(&identity, &path)?.key_id;
+        let key_id = Facts::of(&identity, path)?.key_id;
         let key = KeyPair::from_pem(&identity.key_pem).map_err(damaged)?;
         let issuer = Issuer::from_ca_cert_pem(&identity.cert_pem, key).map_err(damaged)?;
         Ok(Authority { identity, issuer, key_id })
     }
 
-    fn make(path: &Path, key: KeyPair) -> Result<Identity, PkiError> {
-        let subject = "the CA";
+    fn make(path: &Path, subject: &str, key: KeyPair) -> Result<Identity, PkiError> {
         let mut params = params(subject, &[], CA_DAYS)?;
-        params.distinguished_name.push(DnType::CommonName, "orch-ca");
+        params.distinguished_name.push(DnType::CommonName, subject);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let cert = params.self_signed(&key).map_err(|source| PkiError::Issue { subject: subject.into(), source })?;

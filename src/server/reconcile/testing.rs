@@ -78,6 +78,7 @@ static PARSERS: &[(&str, &str, Parse)] = kinds![
     policy::v1::PodDisruptionBudget,
     rbac::v1::ClusterRole,
     certificates::v1::CertificateSigningRequest,
+    certificates::v1::ClusterTrustBundle,
     flowcontrol::v1::FlowSchema,
     flowcontrol::v1::PriorityLevelConfiguration,
     k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy,

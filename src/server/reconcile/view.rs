@@ -42,6 +42,11 @@ impl View {
         self.now
     }
 
+    /// The snapshot itself, for those who decide over one.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The snapshot's revision.
     pub fn rev(&self) -> Rev {
         self.snapshot.rev()

@@ -8,6 +8,7 @@
 //!
 //! Never: refuses what the server itself is repairing.
 
+mod certificate_requests;
 mod certificates;
 mod claim_resize;
 mod connect;
@@ -75,6 +76,7 @@ static ADMISSION: &[Step] = &[
     Step::Sync(&default_class::DefaultIngressClass),
     Step::Sync(&topology_labels::PodTopologyLabels),
     Step::Sync(&service::Services),
+    Step::Sync(&certificate_requests::CertificateRequests),
     Step::Sync(&escalation::Escalation),
     Step::Async(&policies::Mutating),
     Step::Async(&webhooks::Mutating),
