@@ -178,8 +178,10 @@ fn apply(kind: &KindDef, target: Value, ready: &Ready) -> Result<Value, Status> 
         Ready::Strategic(body) => patch::strategic(target, body, schema()?),
         Ready::Apply(_) => return Err(Status::internal("a configuration is not applied as a patch")),
     };
-    patched.map_err(|error| match error.code() {
-        422 => Status::new(422, "Invalid", error.to_string()),
+    patched.map_err(|error| match (error.code(), ready) {
+        // Upstream's text (`NewGenericServerResponse`), which keeps to itself what did not apply.
+        (422, Ready::Json(_)) => Status::new(422, "Invalid", "the server rejected our request due to an error in our request"),
+        (422, _) => Status::new(422, "Invalid", error.to_string()),
         _ => Status::bad_request(error.to_string()),
     })
 }
