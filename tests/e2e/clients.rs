@@ -190,61 +190,147 @@ async fn reconcile(greeting: Arc<DynamicObject>, client: Arc<Client>) -> Result<
     Ok(Action::await_change())
 }
 
-/// Whether this machine's Prometheus was built without discovery in Kubernetes.
-fn lacks_discovery() -> bool {
-    let config = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&config, "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: node, api_server: 'https://h'}]}]\n").unwrap();
-    let checked = Command::new("promtool").args(["check", "config"]).arg(config.path()).output();
-    checked.map_or(true, |output| String::from_utf8_lossy(&output.stderr).contains("field kubernetes_sd_configs not found"))
+/// The Prometheus that `make clients` brought, or the machine's own.
+fn prometheus() -> Option<PathBuf> {
+    let brought = libraries().join("prometheus/usr/bin/prometheus");
+    if brought.is_file() { Some(brought) } else { which("prometheus") }
+}
+
+/// Whether it was built without discovery in Kubernetes, as Debian 12's was.
+fn lacks_discovery(program: &Path) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    std::fs::write(&config, "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: node, kubeconfig_file: /nowhere}]}]\n").unwrap();
+    let mut command = Command::new(program);
+    // A port out of range ends it once it has read its configuration.
+    command.arg(format!("--config.file={}", config.display())).args(["--web.listen-address=127.0.0.1:70000", "--storage.tsdb.path"]);
+    let output = command.arg(folder.path().join("tsdb")).output();
+    output.map_or(true, |output| String::from_utf8_lossy(&output.stderr).contains("field kubernetes_sd_configs not found"))
+}
+
+/// What Prometheus is told to find and to scrape: a job for each role, and one that reads the API server's own metrics.
+fn scrape_configs(cluster: &Cluster) -> String {
+    let config: Value = serde_yaml::from_str(&std::fs::read_to_string(cluster.kubeconfig()).unwrap()).unwrap();
+    let file = |name: &str, base64: &Value| {
+        use base64::Engine;
+        let path = cluster.host.dir.join(name);
+        let bytes = base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let user = &config["users"][0]["user"];
+    let tls = json!({
+        "ca_file": file("ca.crt", &config["clusters"][0]["cluster"]["certificate-authority-data"]),
+        "cert_file": file("client.crt", &user["client-certificate-data"]),
+        "key_file": file("client.key", &user["client-key-data"]),
+    });
+    let discovered = |role: &str| json!([{"role": role, "kubeconfig_file": cluster.kubeconfig()}]);
+    let mut jobs: Vec<Value> = ["node", "service", "pod", "endpoints", "endpointslice", "ingress"]
+        .iter()
+        .map(|role| json!({"job_name": role, "kubernetes_sd_configs": discovered(role)}))
+        .collect();
+    let only = json!([{
+        "source_labels": ["__meta_kubernetes_namespace", "__meta_kubernetes_service_name", "__meta_kubernetes_endpoint_port_name"],
+        "action": "keep", "regex": "default;kubernetes;https",
+    }]);
+    jobs.push(json!({
+        "job_name": "apiserver", "scheme": "https", "tls_config": tls, "scrape_interval": "1s",
+        "kubernetes_sd_configs": discovered("endpoints"), "relabel_configs": only,
+    }));
+    serde_yaml::to_string(&json!({"scrape_configs": jobs})).unwrap()
+}
+
+const WATCHED: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: watched}
+spec: {selector: {app: watched}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: watched, labels: {app: watched}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: hello, image: 'orch.local/orch:self', imagePullPolicy: Never, args: [hello, --listen, '0.0.0.0:8080'], ports: [{name: http, containerPort: 8080}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: watched}
+spec: {rules: [{host: example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: watched, port: {number: 80}}}}]}}]}
+";
+
+/// What must be found: the job, and what a target's labels say.
+const FOUND: &[(&str, &[(&str, &str)])] = &[
+    ("node", &[("__meta_kubernetes_node_name", "node-a"), ("__meta_kubernetes_node_label_kubernetes_io_hostname", "node-a")]),
+    ("service", &[("__meta_kubernetes_service_name", "watched"), ("__meta_kubernetes_service_port_name", "http")]),
+    (
+        "pod",
+        &[
+            ("__meta_kubernetes_pod_name", "watched"),
+            ("__meta_kubernetes_pod_node_name", "node-a"),
+            ("__meta_kubernetes_pod_ready", "true"),
+            ("__meta_kubernetes_pod_label_app", "watched"),
+            ("__meta_kubernetes_pod_container_port_number", "8080"),
+        ],
+    ),
+    ("endpoints", &[("__meta_kubernetes_service_name", "watched"), ("__meta_kubernetes_pod_name", "watched")]),
+    ("endpointslice", &[("__meta_kubernetes_endpointslice_label_kubernetes_io_service_name", "watched")]),
+    ("ingress", &[("__meta_kubernetes_ingress_host", "example.com"), ("__meta_kubernetes_ingress_name", "watched")]),
+];
+
+fn ask_prometheus(path: &str) -> Result<Value, String> {
+    let text = crate::support::fetch("127.0.0.1:9090", path)?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// Whether the targets of a job are as wanted. Not all are scraped with success: most speak no metrics.
+fn targets_found() -> Result<(), String> {
+    let answer = ask_prometheus("/api/v1/targets?state=active")?;
+    let targets = answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
+    let has = |job: &str, labels: &[(&str, &str)]| {
+        let fits = |target: &Value| labels.iter().all(|(label, value)| target["discoveredLabels"][label] == *value);
+        targets.iter().any(|target| target["scrapePool"] == job && fits(target))
+    };
+    match FOUND.iter().find(|(job, labels)| !has(job, labels)) {
+        None => Ok(()),
+        Some(lacking) => Err(format!("no target {lacking:?} among {}: {}", targets.len(), answer["data"])),
+    }
+}
+
+/// Whether the API server's metrics were read.
+fn scraped() -> Result<(), String> {
+    let up = ask_prometheus("/api/v1/query?query=up%7Bjob=%22apiserver%22%7D")?;
+    let total = ask_prometheus("/api/v1/query?query=sum(apiserver_request_total%7Bresource=%22pods%22%7D)")?;
+    let value = |answer: &Value| answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+    match (value(&up), value(&total)) {
+        (Some(1.0), Some(total)) if total > 0.0 => Ok(()),
+        _ => Err(format!("{up} {total} {}", ask_prometheus("/api/v1/targets?state=active&scrapePool=apiserver")?)),
+    }
 }
 
 #[test]
 fn prometheus_discovery() {
-    if let Some(reason) = missing(host::TOOLS).or_else(|| missing(&["prometheus"])) {
+    let Some(program) = prometheus() else { skip!("there is no prometheus; `make clients` brings one") };
+    if let Some(reason) = missing(host::TOOLS) {
         skip!("{reason}");
     }
-    if lacks_discovery() {
-        skip!("this build of prometheus has no kubernetes_sd_configs (Debian's has not)");
+    if lacks_discovery(&program) {
+        skip!("this build of prometheus has no kubernetes_sd_configs (Debian 12's has not); `make clients` brings one that has");
     }
     let cluster = Cluster::start(&[]);
-    cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: watched}, spec: {ports: [{name: http, port: 80}]}}");
+    cluster.run(&["image", "self-image"]);
+    cluster.apply(WATCHED);
     let config = cluster.host.dir.join("prometheus.yml");
-    let jobs: String = ["node", "service", "pod", "endpoints", "endpointslice", "ingress"]
-        .iter()
-        .map(|role| {
-            format!(
-                "- job_name: {role}\n  kubernetes_sd_configs: [{{role: {role}, kubeconfig_file: '{}'}}]\n",
-                cluster.kubeconfig().display()
-            )
-        })
-        .collect();
-    std::fs::write(&config, format!("scrape_configs:\n{jobs}")).unwrap();
-    let program = which("prometheus").unwrap();
-    let mut command = cluster.host.limited(Duration::from_secs(120), program);
+    std::fs::write(&config, scrape_configs(&cluster)).unwrap();
+    let mut command = cluster.host.limited(Duration::from_secs(180), program);
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--storage.tsdb.path={}", cluster.host.dir.join("tsdb").display()));
     command.arg("--web.listen-address=127.0.0.1:9090");
     let log = std::fs::File::create(cluster.host.dir.join("prometheus.log")).unwrap();
     let mut running = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let found = std::panic::catch_unwind(|| {
-        eventually(WAIT, "the targets are found", || {
-            let text = crate::support::fetch("127.0.0.1:9090", "/api/v1/targets?state=active")?;
-            let answer: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-            let targets = answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
-            let has = |job: &str, label: &str, value: &str| {
-                targets.iter().any(|t| t["labels"]["job"] == job && t["discoveredLabels"][label] == value)
-            };
-            let wanted = [
-                ("node", "__meta_kubernetes_node_name", "node-a"),
-                ("service", "__meta_kubernetes_service_name", "watched"),
-                ("endpoints", "__meta_kubernetes_service_name", "kubernetes"),
-                ("endpointslice", "__meta_kubernetes_endpointslice_label_kubernetes_io_service_name", "kubernetes"),
-            ];
-            match wanted.iter().find(|(job, label, value)| !has(job, label, value)) {
-                None => Ok(()),
-                Some(lacking) => Err(format!("no target {lacking:?} among {}", targets.len())),
-            }
-        });
+        eventually(WAIT, "the targets are found", targets_found);
+        eventually(WAIT, "the API server is scraped", scraped);
     });
     running.kill().unwrap();
     running.wait().unwrap();
