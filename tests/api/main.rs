@@ -82,6 +82,27 @@ async fn watches_tell_what_happens() {
     assert_eq!(short.next().await, None, "a watch ends at its timeout");
 }
 
+/// A watch from before what is remembered begins, and says in the stream that it must list again.
+#[tokio::test]
+async fn a_watch_from_too_long_ago() {
+    let api = support::server_remembering(orch::server::store::Limits { events: 4, bytes: 1 << 20 }).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let first = api.yes("POST", maps, "metadata: {name: first}").await;
+    for number in 0..8 {
+        api.yes("POST", maps, &format!("metadata: {{name: m{number}}}")).await;
+    }
+    let from = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut events = api.watch(&format!("{maps}?watch=1&resourceVersion={from}")).await;
+    let event = events.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["kind"]), (&"ERROR".into(), &"Status".into()), "{event}");
+    assert_eq!((&event["object"]["code"], &event["object"]["reason"]), (&410.into(), &"Expired".into()), "{event}");
+    let message = event["object"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("too old resource version: {from} (")), "{message}");
+    assert!(events.next().await.is_none(), "the error ends the stream");
+    // Who may not watch is still refused.
+    assert_eq!(api.ask("nobody", "GET", &format!("{maps}?watch=1&resourceVersion={from}"), &[], "").await.code, 403);
+}
+
 #[tokio::test]
 async fn what_is_refused() {
     let api = server().await;

@@ -69,22 +69,27 @@ impl Answer {
 
 /// A server with the namespace `default`, of built-in kinds and without controllers.
 pub async fn server() -> Server {
-    make(false, Settings::default(), |_| Ways::default()).await
+    make(false, Settings::default(), Limits::default(), |_| Ways::default()).await
+}
+
+/// The same as [`server`], with a store that remembers so much.
+pub async fn server_remembering(limits: Limits) -> Server {
+    make(false, Settings::default(), limits, |_| Ways::default()).await
 }
 
 /// The same as [`server`], as somebody chose.
 pub async fn server_with(settings: Settings) -> Server {
-    make(false, settings, |_| Ways::default()).await
+    make(false, settings, Limits::default(), |_| Ways::default()).await
 }
 
 /// The same with further ways in, made over its store.
 pub async fn server_with_ways(ways: impl FnOnce(&Store) -> Ways) -> Server {
-    make(false, Settings::default(), ways).await
+    make(false, Settings::default(), Limits::default(), ways).await
 }
 
 /// A server with the namespace `default`, custom kinds, all controllers, and OpenAPI.
 pub async fn whole_server() -> Server {
-    make(true, Settings::default(), |_| Ways::default()).await
+    make(true, Settings::default(), Limits::default(), |_| Ways::default()).await
 }
 
 fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersConfig {
@@ -107,7 +112,7 @@ fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersC
     }
 }
 
-async fn make(whole: bool, settings: Settings, ways: impl FnOnce(&Store) -> Ways) -> Server {
+async fn make(whole: bool, settings: Settings, limits: Limits, ways: impl FnOnce(&Store) -> Ways) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let config = PkiConfig {
         host_name: "h".into(),
@@ -118,7 +123,7 @@ async fn make(whole: bool, settings: Settings, ways: impl FnOnce(&Store) -> Ways
         front_proxy_ca_pem: None,
     };
     let pki = Arc::new(Pki::open(dir.path(), &config).unwrap());
-    let store = Store::open(&dir.path().join("db"), Limits::default()).unwrap();
+    let store = Store::open(&dir.path().join("db"), limits).unwrap();
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
     let authenticator = Authenticator::with_ways(key, ways(&store));

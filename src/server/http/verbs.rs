@@ -230,7 +230,11 @@ fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {
 
 async fn start_watch(call: Call, kind: &KindRef) -> Result<Response, Status> {
     let (form, include) = form(&call, kind)?;
-    let events = call.app.registry.watch(kind, namespace(&call, kind), call.query.watch(&call.info.name)?).await?;
+    let events = match call.app.registry.watch(kind, namespace(&call, kind), call.query.watch(&call.info.name)?).await {
+        // Whoever may watch hears in the stream that it must list again, as from upstream's watch cache.
+        Err(status) if status.code == 410 => return watch::refuse(kind.clone(), form, include, &status),
+        events => events?,
+    };
     watch::serve(kind.clone(), form, include, events, call.query.timeout()?, call.app.stopping.clone())
 }
 

@@ -110,6 +110,25 @@ fn frame(name: &str, parts: &[Bytes]) -> Bytes {
     line.freeze()
 }
 
+fn writer(kind: KindRef, form: Form, include: Include) -> Result<Writer, Status> {
+    if form.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable(
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        ));
+    }
+    Ok(Writer { kind, encoding: form.encoding, shape: form.shape, include, described: false })
+}
+
+fn media_type(encoding: Encoding) -> &'static str {
+    if encoding == Encoding::Protobuf { protobuf::WATCH_MEDIA_TYPE } else { reply::JSON }
+}
+
+/// A watch that can't begin: a stream of one ERROR event, `apiserver/pkg/storage/cacher`'s `errWatcher`.
+pub fn refuse(kind: KindRef, form: Form, include: Include, why: &Status) -> Result<Response, Status> {
+    let line = writer(kind, form, include)?.last(why).0;
+    Ok(reply::stream(media_type(form.encoding), futures::stream::iter(line.map(Ok::<_, Infallible>))))
+}
+
 /// Serves a watch.
 pub fn serve(
     kind: KindRef,
@@ -119,12 +138,7 @@ pub fn serve(
     timeout: Option<Duration>,
     stopping: CancellationToken,
 ) -> Result<Response, Status> {
-    if form.encoding == Encoding::Yaml {
-        return Err(Status::not_acceptable(
-            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
-        ));
-    }
-    let mut writer = Writer { kind, encoding: form.encoding, shape: form.shape, include, described: false };
+    let mut writer = writer(kind, form, include)?;
     let timeout = timeout.unwrap_or_else(|| MIN_TIMEOUT.mul_f64(rand::rng().random_range(1.0..2.0)));
     let lines = async_stream::stream! {
         let deadline = tokio::time::sleep(timeout);
@@ -144,8 +158,7 @@ pub fn serve(
             }
         }
     };
-    let media_type = if form.encoding == Encoding::Protobuf { protobuf::WATCH_MEDIA_TYPE } else { reply::JSON };
-    Ok(reply::stream(media_type, lines))
+    Ok(reply::stream(media_type(form.encoding), lines))
 }
 
 /// What precedes the items of a list.
