@@ -1,4 +1,4 @@
-//! Server-side apply as data: histories of one object by several managers, in `apply.yaml`, each run over HTTP.
+//! Server-side apply as data: histories of one object by several managers, in `apply.yaml` and `apply_custom.yaml`, each run over HTTP.
 //!
 //! A case has steps; each names a verb (`apply`, `create`, `update`, `merge`, `json`, `strategic`, `delete`), who does it, and what is to
 //! come of it: a code, a part of the message, the conflicts. At its end stands what the object `has` and `lacks` at JSON pointers, and
@@ -9,10 +9,70 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use serde_json::Value;
 
-use crate::support::{Answer, Server, server};
+use crate::support::{Answer, Server, server, whole_server};
 
 /// Read when the test runs, so that a case is added without compiling.
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/apply.yaml");
+/// Those of custom resources.
+const CUSTOM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/apply_custom.yaml");
+
+/// One kind with every way of merging, in two versions.
+fn things() -> String {
+    let version = |name: &str, storage: bool| {
+        format!(
+            "
+  - name: {name}
+    served: true
+    storage: {storage}
+    subresources: {{status: {{}}}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              text: {{type: string}}
+              size: {{type: integer, default: 1, maximum: 100}}
+              either: {{x-kubernetes-int-or-string: true}}
+              ports:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [port, protocol]
+                items:
+                  type: object
+                  required: [port]
+                  properties: {{port: {{type: integer}}, protocol: {{type: string, default: TCP}}, name: {{type: string}}}}
+              tags: {{type: array, x-kubernetes-list-type: set, items: {{type: string}}}}
+              args: {{type: array, items: {{type: string}}}}
+              steps: {{type: array, items: {{type: object, properties: {{name: {{type: string}}, run: {{type: string}}}}}}}}
+              limits: {{type: object, x-kubernetes-map-type: atomic, additionalProperties: {{type: integer}}}}
+              notes: {{type: object, additionalProperties: {{type: string}}}}
+              open: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
+          status:
+            type: object
+            properties:
+              phase: {{type: string}}
+              conditions:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [type]
+                items: {{type: object, required: [type], properties: {{type: {{type: string}}, state: {{type: string}}}}}}"
+        )
+    };
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: things.example.com}}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {{plural: things, kind: Thing}}
+  versions:{}{}",
+        version("v1", true),
+        version("v2", false)
+    )
+}
 
 /// Kind and version, and where its objects are.
 const PATHS: &[(&str, &str, &str)] = &[
@@ -25,6 +85,8 @@ const PATHS: &[(&str, &str, &str)] = &[
     ("autoscaling/v1", "Scale", "/apis/apps/v1/namespaces/default/deployments"),
     ("autoscaling/v1", "HorizontalPodAutoscaler", "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"),
     ("autoscaling/v2", "HorizontalPodAutoscaler", "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"),
+    ("example.com/v1", "Thing", "/apis/example.com/v1/namespaces/default/things"),
+    ("example.com/v2", "Thing", "/apis/example.com/v2/namespaces/default/things"),
     ("networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"),
 ];
 
@@ -171,12 +233,23 @@ async fn run(api: &Server, case: &Value) {
 async fn histories() {
     let api = server().await;
     api.yes("POST", "/api/v1/namespaces/default/serviceaccounts", "metadata: {name: default}").await;
-    let cases: Vec<Value> = serde_yaml::from_str(&std::fs::read_to_string(CASES).unwrap()).expect("apply.yaml is well written");
-    assert!(cases.len() >= 60, "{}", cases.len());
+    run_all(&api, CASES, 60).await;
+}
+
+#[tokio::test]
+async fn histories_of_custom_resources() {
+    let api = whole_server().await;
+    super::custom::define(&api, &things()).await;
+    run_all(&api, CUSTOM, 20).await;
+}
+
+async fn run_all(api: &Server, file: &str, least: usize) {
+    let cases: Vec<Value> = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).expect("the file is well written");
+    assert!(cases.len() >= least, "{}", cases.len());
     let mut failed = Vec::new();
     for case in &cases {
         // All that fail are told at once.
-        if AssertUnwindSafe(run(&api, case)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(run(api, case)).catch_unwind().await.is_err() {
             failed.push(text(case, "name").unwrap_or_default());
             for (_, _, path) in PATHS {
                 api.ask("admin", "DELETE", &format!("{path}/x?gracePeriodSeconds=0"), &[], "").await;

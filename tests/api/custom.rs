@@ -30,7 +30,7 @@ spec:
 const OPEN: &str = "schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
 
 /// Creates a definition and waits until it is established.
-async fn define(server: &Server, yaml: &str) -> Value {
+pub(super) async fn define(server: &Server, yaml: &str) -> Value {
     let made = server.yes("POST", CRDS, yaml).await;
     let name = made["metadata"]["name"].as_str().unwrap().to_owned();
     until(server, &format!("{CRDS}/{name}"), |crd| condition(crd, "Established") == "True").await

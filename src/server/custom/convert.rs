@@ -51,8 +51,10 @@ impl Versions {
             moving.push(Moving { at, version, object });
         }
         self.convert(&mut moving).await?;
-        for Moving { at, object, .. } in moving {
+        for Moving { at, mut object, .. } in moving {
             let entry = &entries[at];
+            // Decoded forms do not hold it, and no conversion changes it.
+            object.meta.managed_fields = entry.managed_fields();
             entries[at] = Arc::new(Draft::keeping(Box::new(object)).at(entry.key.clone(), entry.rev));
         }
         Ok(entries)
