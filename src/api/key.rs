@@ -157,8 +157,8 @@ impl Scope {
 
     /// Whether `key` is in this scope.
     pub fn contains(&self, key: &Key) -> bool {
-        let whole = self.0.bytes().filter(|b| *b == b'/').count() == 3 && !self.0.ends_with('/');
-        if whole { *key.0 == *self.0 } else { key.0.starts_with(&*self.0) }
+        // Only a whole key does not end with a slash, for names are not empty.
+        key.0.starts_with(&*self.0) && (key.0.len() == self.0.len() || self.0.is_empty() || self.0.ends_with('/'))
     }
 }
 

@@ -22,6 +22,8 @@ use crate::server::store::{Entry, Event};
 const FOREGROUND: &str = "foregroundDeletion";
 /// Finalizer of an orphaning deletion.
 const ORPHAN: &str = "orphan";
+/// The resource of keys that stand for objects that are gone, by their uid: their dependents are looked at.
+const GONE: &str = "#";
 
 /// The garbage collector.
 pub struct Garbage {
@@ -74,16 +76,16 @@ impl Controller for Garbage {
     }
 
     fn reconcile(&self, key: &Key, view: &View) -> Outcome {
+        if key.resource() == GONE {
+            return view.dependents(key.name()).flat_map(|entry| self.as_dependent(entry, view)).collect::<Vec<_>>().into();
+        }
         if let Some(kind) = key.resource().strip_prefix('#') {
             // An owner named by kind, because a dependent of it went away.
             let Some((resource, namespaced)) = self.kind(key.group(), kind, view) else { return Outcome::default() };
             let owner = Key::new(key.group(), &resource, if namespaced { key.namespace() } else { "" }, key.name());
             return view.entry(&owner).map(|entry| as_owner(entry, view)).unwrap_or_default().into();
         }
-        let Some(entry) = view.entry(key) else {
-            // Somebody's owner may be gone: whoever refers to nobody that is left is looked at.
-            return self.orphans_of(key, view).into();
-        };
+        let Some(entry) = view.entry(key) else { return Outcome::default() };
         let mut ops = self.as_dependent(entry, view);
         ops.extend(as_owner(entry, view));
         ops.into()
@@ -101,7 +103,8 @@ fn changed(event: &Event) -> Vec<Key> {
     if event.deleted {
         let by_kind =
             |owner: &OwnerReference| Key::new(group_of(owner), &format!("#{}", owner.kind), event.entry.key.namespace(), &owner.name);
-        return owners.iter().map(by_kind).chain([event.entry.key.clone()]).collect();
+        let gone = meta.uid.as_deref().map(|uid| Key::new("", GONE, event.entry.key.namespace(), uid));
+        return owners.iter().map(by_kind).chain(gone).collect();
     }
     let going = meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND || f == ORPHAN);
     let before = event.prev.as_ref().and_then(|prev| prev.meta.owner_references.as_deref()).unwrap_or_default();
@@ -110,13 +113,7 @@ fn changed(event: &Event) -> Vec<Key> {
 
 /// Objects that refer to `uid`.
 fn dependents<'a>(namespace: &str, uid: &str, view: &'a View) -> Vec<&'a Arc<Entry>> {
-    let refers = |entry: &&Arc<Entry>| {
-        (namespace.is_empty() || entry.key.namespace() == namespace)
-            && entry.meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)
-    };
-    let all = Scope::all();
-    let found: Vec<_> = view.entries(&all).filter(refers).map(|entry| entry.key.clone()).collect();
-    found.iter().filter_map(|key| view.entry(key)).collect()
+    view.dependents(uid).filter(|entry| namespace.is_empty() || entry.key.namespace() == namespace).collect()
 }
 
 fn delete(entry: &Entry, propagation: &'static str) -> Op {
@@ -149,21 +146,6 @@ impl Garbage {
                 vec![delete(entry, propagation)]
             }
         }
-    }
-
-    /// What to do about the dependents of an object that is gone, known by its key only.
-    fn orphans_of(&self, key: &Key, view: &View) -> Vec<Op> {
-        let all = Scope::all();
-        let names = |entry: &&Arc<Entry>| {
-            let owners = entry.meta.owner_references.as_deref().unwrap_or_default();
-            let same = |owner: &OwnerReference| {
-                owner.name == key.name()
-                    && group_of(owner) == key.group()
-                    && self.owner_key(owner, entry.key.namespace(), view).as_ref() == Some(key)
-            };
-            owners.iter().any(same)
-        };
-        view.entries(&all).filter(names).flat_map(|entry| self.as_dependent(entry, view)).collect()
     }
 }
 
@@ -239,9 +221,10 @@ mod tests {
         check(&garbage(), &format!("{SET}{}", pod(&[("ReplicaSet", "web", "u1")])), &key, &[]);
         check(&garbage(), &format!("{SET}{}", pod(&[("ReplicaSet", "web", "u0")])), &key, &gone);
         check(&garbage(), &pod(&[("ReplicaSet", "web", "u1")]), &key, &gone);
-        check(&garbage(), &pod(&[("ReplicaSet", "web", "u1")]), &Key::new("apps", "replicasets", "default", "web"), &gone);
+        check(&garbage(), &pod(&[("ReplicaSet", "web", "u1")]), &Key::new("", GONE, "default", "u1"), &gone);
         check(&garbage(), &pod(&[("Widget", "w", "u1")]), &key, &[]);
-        check(&garbage(), &pod(&[("Node", "n", "u1")]), &Key::new("", "nodes", "", "n"), &gone);
+        check(&garbage(), &pod(&[("Node", "n", "u1")]), &Key::new("", GONE, "", "u1"), &gone);
+        check(&garbage(), &pod(&[("Node", "n", "u1")]), &Key::new("", GONE, "", "u2"), &[]);
         let two = pod(&[("ReplicaSet", "web", "u1"), ("ConfigMap", "c", "u2")]);
         check(&garbage(), &format!("{SET}{two}"), &key, &["disown /pods/default/a u2"]);
     }

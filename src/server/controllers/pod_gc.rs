@@ -2,8 +2,6 @@
 //!
 //! Follows upstream's `pkg/controller/podgc`. Deletions here are forced: there is no kubelet to wait for.
 
-use std::collections::HashSet;
-
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::pods;
@@ -14,12 +12,8 @@ use crate::server::store::Event;
 /// How long a pod may name a node that is not there, in seconds: the node may be about to register.
 const QUARANTINE: i64 = 40;
 
-/// The pod garbage collector. Its one key stands for all pods.
+/// The pod garbage collector. A node that is gone concerns all pods: the key without a name.
 pub struct PodGarbage;
-
-fn all() -> Key {
-    Key::of::<Pod>("", "")
-}
 
 impl Controller for PodGarbage {
     fn name(&self) -> &'static str {
@@ -27,42 +21,43 @@ impl Controller for PodGarbage {
     }
 
     fn triggers(&self) -> Vec<Trigger> {
-        let node = |event: &Event| if event.deleted { vec![all()] } else { Vec::new() };
+        let node = |event: &Event| if event.deleted { vec![Key::of::<Pod>("", "")] } else { Vec::new() };
         let pod = |event: &Event| {
             let placed = event.entry.typed::<Pod>().is_ok_and(|pod| !node_of(&pod).is_empty());
             let relevant = event.entry.meta.deletion_timestamp.is_some() || (event.prev.is_none() && placed);
-            if relevant && !event.deleted { vec![all()] } else { Vec::new() }
+            if relevant && !event.deleted { vec![event.entry.key.clone()] } else { Vec::new() }
         };
         vec![Trigger { scope: Scope::of::<Node>, map: node }, Trigger { scope: Scope::of::<Pod>, map: pod }]
     }
 
-    fn workers(&self) -> usize {
-        1
-    }
-
-    fn reconcile(&self, _: &Key, view: &View) -> Outcome {
-        let nodes: HashSet<String> = view.list::<Node>(None).filter_map(|node| node.metadata.name.clone()).collect();
+    fn reconcile(&self, key: &Key, view: &View) -> Outcome {
         let mut outcome = Outcome::default();
-        for pod in view.list::<Pod>(None) {
-            let node = node_of(&pod);
-            let born = pod.metadata.creation_timestamp.as_ref().map_or(view.now(), |time| time.0);
-            match (node.is_empty(), nodes.contains(node)) {
-                (false, true) => continue,
-                (true, _) if !pods::is_deleting(&pod) => continue,
-                (false, false) => {
-                    if let Some(wait) = pods::remaining(born, QUARANTINE, view.now()) {
-                        outcome.again_in(wait);
-                        continue;
-                    }
-                }
-                (true, _) => {}
-            }
-            let (namespace, name) = (pod.metadata.namespace.as_deref().unwrap_or(""), pod.metadata.name.as_deref().unwrap_or(""));
-            let uid = pod.metadata.uid.clone().unwrap_or_default();
-            outcome.ops.push(Op::Delete { key: Key::of::<Pod>(namespace, name), uid, rev: None, grace: Some(0), propagation: None });
+        match key.name() {
+            "" => view.list::<Pod>(None).for_each(|pod| look_at(&pod, view, &mut outcome)),
+            _ => view.at::<Pod>(key).iter().for_each(|pod| look_at(pod, view, &mut outcome)),
         }
         outcome
     }
+}
+
+fn look_at(pod: &Pod, view: &View, outcome: &mut Outcome) {
+    let node = node_of(pod);
+    if node.is_empty() {
+        if !pods::is_deleting(pod) {
+            return;
+        }
+    } else {
+        if view.get::<Node>("", node).is_some() {
+            return;
+        }
+        let born = pod.metadata.creation_timestamp.as_ref().map_or(view.now(), |time| time.0);
+        if let Some(wait) = pods::remaining(born, QUARANTINE, view.now()) {
+            return outcome.again_in(wait);
+        }
+    }
+    let (namespace, name) = (pod.metadata.namespace.as_deref().unwrap_or(""), pod.metadata.name.as_deref().unwrap_or(""));
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    outcome.ops.push(Op::Delete { key: Key::of::<Pod>(namespace, name), uid, rev: None, grace: Some(0), propagation: None });
 }
 
 fn node_of(pod: &Pod) -> &str {
@@ -89,7 +84,10 @@ mod tests {
             pod("waiting", "", old),
             pod("ending", "", ending),
         );
-        let outcome = check(&PodGarbage, &yaml, &all(), &["delete /pods/default/ending", "delete /pods/default/lost"]);
+        let outcome = check(&PodGarbage, &yaml, &Key::of::<Pod>("", ""), &["delete /pods/default/ending", "delete /pods/default/lost"]);
         assert_eq!(outcome.again, Some(std::time::Duration::from_secs(40)), "when the young one's node must have come");
+        for (name, want) in [("lost", &["delete /pods/default/lost"][..]), ("ending", &["delete /pods/default/ending"]), ("on-node", &[])] {
+            check(&PodGarbage, &yaml, &Key::of::<Pod>("default", name), want);
+        }
     }
 }

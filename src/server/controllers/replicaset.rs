@@ -143,20 +143,23 @@ impl Controller for ReplicationControllers {
     }
 }
 
-/// A pod that nobody manages may be some set's to adopt: the key of its namespace, with an empty name, asks all of them.
+/// A pod that nobody manages any more, or that has other labels now, may be some set's to adopt: the key of its namespace, with an
+/// empty name, asks all of them.
 fn orphan<T: Resource>(event: &Event) -> Vec<Key> {
-    let orphaned = !event.deleted && controller_of(&event.entry.meta).is_none() && event.entry.meta.deletion_timestamp.is_none();
-    if orphaned { vec![Key::of::<T>(event.entry.key.namespace(), "")] } else { Vec::new() }
+    let meta = &event.entry.meta;
+    let orphaned = !event.deleted && controller_of(meta).is_none() && meta.deletion_timestamp.is_none();
+    let known = event.prev.as_ref().is_some_and(|prev| controller_of(&prev.meta).is_none() && prev.meta.labels == meta.labels);
+    if orphaned && !known { vec![Key::of::<T>(event.entry.key.namespace(), "")] } else { Vec::new() }
 }
 
 fn reconcile<T: Replicated>(key: &Key, view: &View) -> Outcome {
     if key.name().is_empty() {
-        let mut outcome = Outcome::default();
-        let orphans: Vec<_> = view.list::<Pod>(Some(key.namespace())).filter(|pod| controller_of(&pod.metadata).is_none()).collect();
-        for set in view.list::<T>(Some(key.namespace())) {
-            outcome.ops.extend(adoptions(&*set, &orphans));
+        let sets: Vec<_> = view.list::<T>(Some(key.namespace())).collect();
+        if sets.is_empty() {
+            return Outcome::default();
         }
-        return outcome;
+        let orphans: Vec<_> = view.list::<Pod>(Some(key.namespace())).filter(|pod| controller_of(&pod.metadata).is_none()).collect();
+        return sets.iter().flat_map(|set| adoptions(&**set, &orphans)).collect::<Vec<_>>().into();
     }
     match view.at::<T>(key) {
         Some(set) => reconcile_one(&*set, key, view),

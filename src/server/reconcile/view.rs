@@ -68,16 +68,21 @@ impl View {
     }
 
     /// All `T` (of one namespace, when given).
-    pub fn list<T: Kind>(&self, namespace: Option<&str>) -> impl Iterator<Item = Arc<T>> {
+    pub fn list<T: Kind>(&self, namespace: Option<&str>) -> impl Iterator<Item = Arc<T>> + use<'_, T> {
         let scope = namespace.map_or_else(Scope::of::<T>, Scope::of_namespace::<T>);
-        self.snapshot.range(&scope).filter_map(|entry| decode(entry)).collect::<Vec<_>>().into_iter()
+        self.snapshot.range(&scope).filter_map(decode)
     }
 
     /// The `T`s in `namespace` whose managing owner has this uid.
-    pub fn owned<T: Kind>(&self, namespace: &str, uid: &str) -> impl Iterator<Item = Arc<T>> {
+    pub fn owned<'a, T: Kind>(&'a self, namespace: &str, uid: &'a str) -> impl Iterator<Item = Arc<T>> + use<'a, T> {
         let scope = Scope::of_namespace::<T>(namespace);
-        let owned = self.snapshot.range(&scope).filter(|entry| is_controlled_by(&entry.meta, uid));
-        owned.filter_map(|entry| decode(entry)).collect::<Vec<_>>().into_iter()
+        let owned = self.dependents(uid).filter(move |entry| scope.contains(&entry.key) && is_controlled_by(&entry.meta, uid));
+        owned.filter_map(decode)
+    }
+
+    /// All objects that name an owner of this uid.
+    pub fn dependents(&self, uid: &str) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        self.snapshot.dependents(uid)
     }
 
     /// One undecoded entry.

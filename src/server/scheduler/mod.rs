@@ -58,21 +58,37 @@ impl Controller for Scheduler {
     }
 }
 
-/// A new or changed pending pod, and one that frees what it held (or that others are attracted by).
+/// A pending pod that is new or wants something else now; and a pod with a node that came there, frees what it held, or has other labels
+/// (others are attracted by it, or kept off). What changes in a status concerns nobody else.
 fn pod_changed(event: &Event) -> Vec<Key> {
-    let status_only = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
-    let ended = |pod: &Pod| matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     let Ok(pod) = event.entry.typed::<Pod>() else { return Vec::new() };
-    let relabelled = event.prev.as_ref().is_some_and(|prev| prev.meta.labels != event.entry.meta.labels);
-    if event.deleted || !status_only(&pod) || ended(&pod) || relabelled { vec![pending()] } else { Vec::new() }
+    let prev = event.prev.as_ref().and_then(|prev| prev.typed::<Pod>().ok());
+    let relevant = match prev {
+        _ if event.deleted => has_node(&pod),
+        None => is_pending(&pod),
+        Some(prev) => {
+            let relabelled = prev.metadata.labels != pod.metadata.labels;
+            let asks = is_pending(&pod) && (relabelled || !is_pending(&prev) || prev.spec != pod.spec);
+            asks || has_node(&pod) && (relabelled || !has_node(&prev) || is_over(&pod) && !is_over(&prev))
+        }
+    };
+    if relevant { vec![pending()] } else { Vec::new() }
+}
+
+fn has_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty())
+}
+
+fn is_over(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
 fn is_pending(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
-    spec.node_name.as_deref().unwrap_or("").is_empty()
+    !has_node(pod)
         && matches!(spec.scheduler_name.as_deref(), None | Some("" | NAME))
         && pod.metadata.deletion_timestamp.is_none()
-        && !matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+        && !is_over(pod)
 }
 
 fn schedule(view: &View) -> Vec<Op> {

@@ -136,3 +136,32 @@ fn scores_prefer_the_emptier_and_the_preferred() {
     let first = names.iter().filter(|line| line.ends_with("n1")).count();
     assert!((3..=13).contains(&first), "equal nodes are chosen by lot: {first} of 16");
 }
+
+/// Whether the change of a pod from one state to another is the scheduler's business.
+#[test]
+fn what_wakes_it() {
+    let entry = |yaml: &str| World::of(yaml).snapshot().get(&Key::of::<Pod>("default", "a")).cloned();
+    let wakes = |before: &str, after: &str, deleted: bool| {
+        let after = entry(after).expect("a pod");
+        !pod_changed(&Event { rev: after.rev, entry: after, prev: entry(before), deleted }).is_empty()
+    };
+    let (waiting, placed) = (pod("a", ""), pod("a", "nodeName: n1"));
+    let ended = format!("{placed}status: {{phase: Succeeded}}\n");
+    let relabelled = |pod: &str| pod.replace("app: web", "app: other");
+    for (before, after, deleted, want) in [
+        ("", &*waiting, false, true),
+        ("", &*pod("a", "schedulerName: other"), false, false),
+        (&*pod("a", "schedulingGates: [{name: g}]"), &*waiting, false, true),
+        (&*waiting, &*format!("{waiting}status: {{conditions: [{{type: PodScheduled, status: 'False'}}]}}\n"), false, false),
+        (&*waiting, &*relabelled(&waiting), false, true),
+        (&*waiting, &*placed, false, true),
+        (&*placed, &*format!("{placed}status: {{podIP: 10.0.0.1}}\n"), false, false),
+        (&*placed, &*relabelled(&placed), false, true),
+        (&*placed, &*ended, false, true),
+        (&*ended, &*format!("{placed}status: {{phase: Succeeded, reason: x}}\n"), false, false),
+        (&*placed, &*placed, true, true),
+        (&*waiting, &*waiting, true, false),
+    ] {
+        assert_eq!(wakes(before, after, deleted), want, "from:\n{before}to:\n{after}deleted: {deleted}");
+    }
+}

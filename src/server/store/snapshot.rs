@@ -3,8 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::Entry;
 use crate::api::{Key, Rev, Scope};
@@ -16,6 +17,8 @@ pub struct Snapshot {
     map: OrdMap<Key, Arc<Entry>>,
     /// By resource (`GROUP/RESOURCE/`): the revision of its newest change, a removal too.
     changed: OrdMap<Arc<str>, Rev>,
+    /// By an owner's uid: the objects that name it.
+    dependents: OrdMap<Arc<str>, OrdSet<Key>>,
 }
 
 impl Snapshot {
@@ -43,6 +46,11 @@ impl Snapshot {
     /// The same, starting after `after` (exclusive): how a list continues.
     pub fn range_after(&self, scope: &Scope, after: &Key) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
         self.from(Bound::Excluded(after.as_str()), scope)
+    }
+
+    /// All objects that name an owner of this uid, in key order.
+    pub fn dependents(&self, uid: &str) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        self.dependents.get(uid).into_iter().flatten().filter_map(|key| self.map.get(key))
     }
 
     fn from(&self, start: Bound<&str>, scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
@@ -82,7 +90,7 @@ impl Snapshot {
 
     /// An empty view at `rev`.
     pub(super) fn empty(rev: Rev) -> Snapshot {
-        Snapshot { rev, map: OrdMap::new(), changed: OrdMap::new() }
+        Snapshot { rev, ..Snapshot::default() }
     }
 
     /// Moves to the next revision by one change; returns what the key held.
@@ -93,11 +101,38 @@ impl Snapshot {
             Some(rev) => *rev = entry.rev,
             None => drop(self.changed.insert(resource.into(), entry.rev)),
         }
-        match deleted {
+        let prev = match deleted {
             true => self.map.remove(&entry.key),
             false => self.map.insert(entry.key.clone(), entry.clone()),
+        };
+        let owners = if deleted { &[] } else { owners_of(entry) };
+        self.relink(&entry.key, prev.as_ref().map_or(&[], owners_of), owners);
+        prev
+    }
+
+    /// Keeps the dependents of an object's owners.
+    fn relink(&mut self, key: &Key, before: &[OwnerReference], after: &[OwnerReference]) {
+        if before == after {
+            return;
+        }
+        for owner in before {
+            let Some(keys) = self.dependents.get_mut(owner.uid.as_str()) else { continue };
+            keys.remove(key);
+            if keys.is_empty() {
+                self.dependents.remove(owner.uid.as_str());
+            }
+        }
+        for owner in after {
+            match self.dependents.get_mut(owner.uid.as_str()) {
+                Some(keys) => drop(keys.insert(key.clone())),
+                None => drop(self.dependents.insert(owner.uid.as_str().into(), OrdSet::unit(key.clone()))),
+            }
         }
     }
+}
+
+fn owners_of(entry: &Arc<Entry>) -> &[OwnerReference] {
+    entry.meta.owner_references.as_deref().unwrap_or_default()
 }
 
 /// `GROUP/RESOURCE/` of a key or scope; all of it when it is shorter.

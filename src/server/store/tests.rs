@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::*;
 
@@ -223,4 +223,36 @@ async fn a_failed_write_is_refused_and_leaves_nothing() {
     assert_eq!(state.lock().1, [Rev(1), Rev(2)]);
     let seen = events(&mut watch, 2).await;
     assert_eq!(seen.iter().map(|event| event.1.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn a_snapshot_knows_who_names_whom_as_owner() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let write = async |name: &str, owners: &[&str], expect: Expect| {
+        let mut object = map(name, "1");
+        let owner = |uid: &&str| OwnerReference { uid: (*uid).into(), ..OwnerReference::default() };
+        object.metadata.owner_references = (!owners.is_empty()).then(|| owners.iter().map(owner).collect());
+        store.commit(key(name), expect, Change::Put(Draft::of(Arc::new(object)))).await.expect("written").rev
+    };
+    let check = |uid: &str, want: &[&str]| {
+        let snapshot = store.snapshot();
+        let found: Vec<_> = snapshot.dependents(uid).map(|entry| entry.key.name()).collect();
+        assert_eq!(found, want, "{uid} at {}", snapshot.rev());
+    };
+    let first = write("b", &["u1"], Expect::Absent).await;
+    write("a", &["u1", "u2", "u1"], Expect::Absent).await;
+    check("u1", &["a", "b"]);
+    check("u2", &["a"]);
+    let before = store.snapshot();
+    write("b", &["u2"], Expect::Rev(first)).await;
+    check("u1", &["a"]);
+    check("u2", &["a", "b"]);
+    assert_eq!(before.dependents("u1").count(), 2, "a snapshot does not change");
+    remove(&store, "a").await.expect("removed");
+    check("u1", &[]);
+    check("u2", &["b"]);
+    store.close().await;
+    let again = open(dir.path());
+    assert_eq!(again.snapshot().dependents("u2").count(), 1, "what is read back is known as well");
 }
