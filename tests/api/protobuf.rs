@@ -54,9 +54,11 @@ fn every_field_of_every_kind_goes_both_ways() {
         }
         let list = kind.list_kind();
         let bytes = object.to_string();
-        let pieces =
-            protobuf::encode_list(&kind.api_version(), list, br#"{"resourceVersion":"5"}"#, [bytes.as_bytes()].into_iter()).unwrap();
-        let back = protobuf::decode(&pieces.concat(), None).unwrap();
+        let document = protobuf::List::new(&kind.api_version(), list, br#"{"resourceVersion":"5"}"#).unwrap();
+        let mut written = document.head(document.measure(bytes.as_bytes(), &mut Vec::new()).unwrap());
+        document.item(bytes.as_bytes(), &mut written).unwrap();
+        written.extend_from_slice(document.tail());
+        let back = protobuf::decode(&written, None).unwrap();
         let item = bare(object);
         let want = json!({"apiVersion": kind.api_version(), "kind": list, "metadata": {"resourceVersion": "5"}, "items": [item]});
         differences(&want, &back, list, &mut lost);
@@ -415,6 +417,35 @@ async fn metadata_tables_and_bookmarks() {
     // The refusal itself comes as the client accepts it.
     let status: Value = serde_yaml::from_str(yaml.body.as_str().unwrap()).unwrap();
     assert_eq!((yaml.code, status["message"].as_str()), (406, Some(refusal)));
+}
+
+/// A list of many frames says its size first, and it holds; also when the items were measured before.
+#[tokio::test]
+async fn long_lists_are_whole() {
+    let client = client().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let map = |index: usize| {
+        let metadata = json!({"name": format!("m{index:02}"), "labels": {"n": index.to_string()}});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "v".repeat(7000 + index)}})
+    };
+    for index in 0..40 {
+        client.yes("POST", path, Some(&map(index))).await;
+    }
+    let part = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    for accept in [PROTOBUF, PROTOBUF, part] {
+        let answer = client.0.send("admin", "GET", path, &[("accept", accept)], "").await;
+        let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(bytes.len(), length);
+        let list = protobuf::decode(&bytes, None).unwrap();
+        let items = list["items"].as_array().unwrap();
+        assert_eq!(items.len(), 40);
+        for (index, item) in items.iter().enumerate() {
+            assert_eq!(item["metadata"]["labels"]["n"], index.to_string());
+            let data = if accept == part { Value::Null } else { map(index)["data"].clone() };
+            assert_eq!(item.get("data").cloned().unwrap_or_default(), data);
+        }
+    }
 }
 
 #[tokio::test]

@@ -39,8 +39,6 @@ const TYPE_META: u32 = 1;
 const RAW: u32 = 2;
 /// Its empty `contentEncoding` and `contentType`, which upstream writes too.
 const UNKNOWN_TAIL: &[u8] = &[0x1a, 0, 0x22, 0];
-/// Items of a list are collected in pieces of about this size.
-const PIECE: usize = 256 * 1024;
 
 /// Why a document can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -123,39 +121,63 @@ pub fn encode(json: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// A list as a document, in pieces: `meta` is its JSON metadata, `items` its JSON items.
-pub fn encode_list<'a>(api_version: &str, kind: &str, meta: &[u8], items: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Bytes>, Error> {
-    let (schema, list) = find(api_version, kind)?;
-    let (meta_field, items_field) = (list.message_field(schema, "metadata"), list.message_field(schema, "items"));
-    let (Some((meta_number, meta_message)), Some((item_number, item))) = (meta_field, items_field) else {
-        return Err(Error::UnknownKind { kind: kind.into(), version: api_version.into() });
-    };
-    let mut first = Vec::new();
-    let mut writer = Writer { schema, out: &mut first };
-    let start = writer.begin(meta_number);
-    writer.object(meta_message, meta)?;
-    writer.end(start);
-    let mut pieces = vec![Bytes::new(), first.into()];
-    let mut piece = Vec::new();
-    for json in items {
-        piece.reserve(json.len());
-        let mut writer = Writer { schema, out: &mut piece };
-        let start = writer.begin(item_number);
-        writer.object(item, json)?;
+/// A list as a document that is written item by item, so that nobody needs all of it at once. A document says its size before its items:
+/// they are measured first ([`List::measure`]).
+pub struct List {
+    schema: &'static Schema,
+    type_meta: Vec<u8>,
+    meta: Vec<u8>,
+    number: u32,
+    item: &'static Message,
+}
+
+impl List {
+    /// The list of a kind (`PodList`) with this JSON metadata.
+    pub fn new(api_version: &str, kind: &str, meta: &[u8]) -> Result<List, Error> {
+        let (schema, list) = find(api_version, kind)?;
+        let (meta_field, items_field) = (list.message_field(schema, "metadata"), list.message_field(schema, "items"));
+        let (Some((meta_number, meta_message)), Some((number, item))) = (meta_field, items_field) else {
+            return Err(Error::UnknownKind { kind: kind.into(), version: api_version.into() });
+        };
+        let (mut type_meta, mut out) = (Vec::new(), Vec::new());
+        Writer { schema, out: &mut type_meta }.type_meta(api_version, kind);
+        let mut writer = Writer { schema, out: &mut out };
+        let start = writer.begin(meta_number);
+        writer.object(meta_message, meta)?;
         writer.end(start);
-        if piece.len() >= PIECE {
-            pieces.push(std::mem::take(&mut piece).into());
-        }
+        Ok(List { schema, type_meta, meta: out, number, item })
     }
-    pieces.push(piece.into());
-    let mut head = MAGIC.to_vec();
-    let mut writer = Writer { schema, out: &mut head };
-    writer.type_meta(api_version, kind);
-    writer.tag(RAW, wire::LENGTH_DELIMITED);
-    writer.varint(pieces.iter().map(|piece| piece.len() as u64).sum());
-    pieces[0] = head.into();
-    pieces.push(Bytes::from_static(UNKNOWN_TAIL));
-    Ok(pieces)
+
+    /// Appends a JSON item.
+    pub fn item(&self, json: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut writer = Writer { schema: self.schema, out };
+        let start = writer.begin(self.number);
+        writer.object(self.item, json)?;
+        writer.end(start);
+        Ok(())
+    }
+
+    /// Bytes that a JSON item will take; `scratch` is room to find out.
+    pub fn measure(&self, json: &[u8], scratch: &mut Vec<u8>) -> Result<u64, Error> {
+        scratch.clear();
+        self.item(json, scratch)?;
+        Ok(scratch.len() as u64)
+    }
+
+    /// What precedes the items, which take so many bytes.
+    pub fn head(&self, items: u64) -> Vec<u8> {
+        let mut out = [MAGIC, &self.type_meta].concat();
+        let mut writer = Writer { schema: self.schema, out: &mut out };
+        writer.tag(RAW, wire::LENGTH_DELIMITED);
+        writer.varint(self.meta.len() as u64 + items);
+        out.extend_from_slice(&self.meta);
+        out
+    }
+
+    /// What follows the items.
+    pub fn tail(&self) -> &'static [u8] {
+        UNKNOWN_TAIL
+    }
 }
 
 /// One event of a watch, framed; `document` is what [`encode`] made of its object.

@@ -27,6 +27,7 @@ pub mod openapi;
 pub mod path;
 pub mod peer;
 pub mod plain;
+mod protobuf_list;
 mod proxy;
 pub mod query;
 pub mod reply;

@@ -85,8 +85,13 @@ pub fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Response 
 /// An answer of many pieces.
 pub fn slices(code: u16, content_type: &str, parts: Vec<Bytes>) -> Response {
     let left: u64 = parts.iter().map(|part| part.len() as u64).sum();
-    let mut response = respond(code, content_type, Body::new(Slices { parts: parts.into(), left }));
-    response.headers_mut().insert(CONTENT_LENGTH, left.into());
+    sized(code, content_type, left, Body::new(Slices { parts: parts.into(), left }))
+}
+
+/// An answer of a body whose size is known.
+pub fn sized(code: u16, content_type: &str, size: u64, body: Body) -> Response {
+    let mut response = respond(code, content_type, body);
+    response.headers_mut().insert(CONTENT_LENGTH, size.into());
     response
 }
 

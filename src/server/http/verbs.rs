@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::negotiate::{self, Encoding, Form, PatchType, Shape};
 use super::table::{self, Include};
-use super::{Call, connect, only, proxy, reply, reviews, special, stream, token_request, watch};
-use crate::api::{FieldError, Status, protobuf};
+use super::{Call, connect, only, protobuf_list, proxy, reply, reviews, special, stream, token_request, watch};
+use crate::api::{FieldError, Status};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{self, Body, Deleted, Format, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
 use crate::server::store::Entry;
@@ -177,7 +177,7 @@ fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Statu
     let meta = table::list_meta(list.rev, Some(list));
     let entries = || list.items.iter().map(|entry| &**entry);
     if form.encoding == Encoding::Protobuf {
-        return protobuf_list(kind, form.shape, &meta, list);
+        return protobuf_list::send(kind, form.shape, &meta, list);
     }
     let parts = match form.shape {
         Shape::Table => table::table(kind, &meta, entries(), include, true)?,
@@ -197,25 +197,6 @@ fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Statu
         }
     };
     Ok(reply::encoded_slices(200, form.encoding, parts))
-}
-
-/// A list as one document, without making one of its JSON first.
-fn protobuf_list(kind: &KindDef, shape: Shape, meta: &serde_json::Value, list: &List) -> Result<Response, Status> {
-    let meta = meta.to_string();
-    let pieces = match shape {
-        Shape::Metadata => {
-            let items = list.items.iter().map(|entry| table::metadata_only(entry).map(|value| value.to_string()));
-            let items: Vec<String> = items.collect::<Result<_, _>>()?;
-            let items = items.iter().map(String::as_bytes);
-            protobuf::encode_list("meta.k8s.io/v1", "PartialObjectMetadataList", meta.as_bytes(), items)
-        }
-        Shape::Whole | Shape::Table => {
-            let items = list.items.iter().map(|entry| &entry.json[..]);
-            protobuf::encode_list(&kind.api_version(), kind.list_kind(), meta.as_bytes(), items)
-        }
-    };
-    let pieces = pieces.map_err(|error| Status::internal(format!("encoding protobuf: {error}")))?;
-    Ok(reply::slices(200, protobuf::MEDIA_TYPE, pieces))
 }
 
 fn join(parts: &mut Vec<Bytes>, items: impl Iterator<Item = Bytes>) {

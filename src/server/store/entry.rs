@@ -21,6 +21,8 @@ pub struct Entry {
     /// The whole object as JSON, `resourceVersion` included: what GET, LIST and WATCH send.
     pub json: Bytes,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Bytes of the form that [`Entry::measured`] was asked about.
+    measured: OnceLock<u64>,
 }
 
 impl Entry {
@@ -33,7 +35,7 @@ impl Entry {
         match serde_json::from_slice::<MetaOnly>(&json) {
             Ok(MetaOnly { mut metadata }) => {
                 metadata.managed_fields = None;
-                Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new() })
+                Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new(), measured: OnceLock::new() })
             }
             Err(error) => Err(DecodeError { key, why: error.to_string() }),
         }
@@ -82,6 +84,16 @@ impl Entry {
         let object = Arc::new(decode(&self.json)?);
         self.typed.get_or_init(|| object.clone());
         Ok(object)
+    }
+}
+
+impl Entry {
+    /// How large the one other form is that entries are sent in (protobuf, as an item of a list), found out at the first call.
+    pub fn measured<E>(&self, measure: impl FnOnce(&[u8]) -> Result<u64, E>) -> Result<u64, E> {
+        match self.measured.get() {
+            Some(size) => Ok(*size),
+            None => measure(&self.json).map(|size| *self.measured.get_or_init(|| size)),
+        }
     }
 }
 
@@ -163,7 +175,7 @@ impl Draft {
             let object: Arc<dyn Object> = Arc::from(object);
             typed.get_or_init(|| object.into_any());
         }
-        Entry { key, rev, meta, json: json.freeze(), typed }
+        Entry { key, rev, meta, json: json.freeze(), typed, measured: OnceLock::new() }
     }
 }
 
