@@ -18,6 +18,8 @@ pub trait Object: Any + Send + Sync {
     fn to_json(&self) -> Vec<u8>;
     /// Its wire form as a tree.
     fn to_value(&self) -> serde_json::Value;
+    /// Whether both are of one type and equal.
+    fn is_same(&self, other: &dyn Object) -> bool;
     /// A copy.
     fn clone_object(&self) -> Box<dyn Object>;
     /// For downcasting a borrow.
@@ -29,13 +31,13 @@ pub trait Object: Any + Send + Sync {
 }
 
 /// A kind known at compile time: any top-level type of `k8s-openapi`.
-pub trait Kind: Object + Resource + DeserializeOwned + Serialize + Clone + Default {}
+pub trait Kind: Object + Resource + DeserializeOwned + Serialize + Clone + PartialEq + Default {}
 
-impl<T> Kind for T where T: Object + Resource + DeserializeOwned + Serialize + Clone + Default {}
+impl<T> Kind for T where T: Object + Resource + DeserializeOwned + Serialize + Clone + PartialEq + Default {}
 
 impl<T> Object for T
 where
-    T: k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + Clone + Send + Sync + 'static,
+    T: k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + Clone + PartialEq + Send + Sync + 'static,
 {
     fn meta(&self) -> &ObjectMeta {
         self.metadata()
@@ -48,6 +50,9 @@ where
     }
     fn to_value(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("API types have string keys only, so they always encode")
+    }
+    fn is_same(&self, other: &dyn Object) -> bool {
+        other.as_any().downcast_ref() == Some(self)
     }
     fn clone_object(&self) -> Box<dyn Object> {
         Box::new(self.clone())

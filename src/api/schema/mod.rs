@@ -15,7 +15,7 @@ mod zero;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-pub use zero::{fill, filter, zero};
+pub use zero::{fill, filter, is_filled, zero};
 
 /// How server-side apply treats a list (`x-kubernetes-list-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

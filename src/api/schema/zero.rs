@@ -140,6 +140,12 @@ pub fn fill(object: &mut Value, zero: &Value) {
     }
 }
 
+/// Whether an object has all of that already.
+pub fn is_filled(object: &Value, zero: &Value) -> bool {
+    let (Value::Object(object), Value::Object(zero)) = (object, zero) else { return true };
+    zero.iter().all(|(name, value)| object.get(name).is_some_and(|present| is_filled(present, value)))
+}
+
 const METADATA_AND_SPEC: &[&[&str]] = &[&["metadata"], &["spec"]];
 
 /// Group, resource, subresource, and what a write of it may own where that is not the rule.

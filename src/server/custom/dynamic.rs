@@ -93,6 +93,9 @@ impl Object for Dynamic {
         }
         value
     }
+    fn is_same(&self, other: &dyn Object) -> bool {
+        other.as_any().downcast_ref() == Some(self)
+    }
     fn clone_object(&self) -> Box<dyn Object> {
         Box::new(self.clone())
     }

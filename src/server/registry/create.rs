@@ -38,7 +38,7 @@ impl Registry {
         warnings: Vec<String>,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let managed = if kind.info.virtual_only { None } else { self.track(kind, Before::NOTHING, object.as_mut(), options).await };
+        let managed = if kind.info.virtual_only { None } else { self.track(kind, &Before::nothing(), object.as_mut(), options).await };
         self.create_owned(kind, namespace, object, managed, warnings, options).await
     }
 
@@ -110,7 +110,7 @@ impl Registry {
                 None => Ok(kind.entry(object.as_ref(), key, snapshot.rev()).into()),
             };
         }
-        let draft = kind.draft(object.as_ref()).await?;
+        let draft = kind.draft(object).await?;
         let entry = self.store().commit(key, Expect::Absent, Change::Put(draft)).await.map_err(|error| match error {
             StoreError::Conflict(_) => taken(),
             other => store_failure(&other),

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::admission::{Asked, Findings, Operation, Phase};
 use super::meta::{FOREGROUND, ORPHAN};
-use super::update::{Managed, Mode, Proposal, Propose, check_uid};
+use super::update::{Current, Managed, Mode, Proposal, Propose, check_uid};
 use super::{Body, DeleteOptions, Deleted, KindDef, ListOptions, Registry, WriteOptions, Written, decode, meta, now, store_failure};
 use crate::api::{FieldError, Key, Object, Status};
 use crate::server::store::{Change, Entry, Expect, StoreError};
@@ -72,7 +72,7 @@ impl Registry {
             }
             let plan = plan(object.as_mut(), grace, delete.propagation.as_deref(), &now);
             object.meta_mut().managed_fields = served.managed_fields();
-            match self.carry_out(kind, &key, &served, object.as_ref(), plan, options).await? {
+            match self.carry_out(kind, &key, &served, object, plan, options).await? {
                 Ok(deleted) => return Ok(deleted),
                 Err(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
             }
@@ -86,7 +86,7 @@ impl Registry {
         kind: &KindDef,
         key: &Key,
         current: &Arc<Entry>,
-        object: &dyn Object,
+        object: Box<dyn Object>,
         plan: Plan,
         options: &WriteOptions,
     ) -> Result<Result<Deleted, Option<Arc<Entry>>>, Status> {
@@ -96,7 +96,7 @@ impl Registry {
         }
         let done = |entry| if removes { Deleted::Gone(entry) } else { Deleted::Pending(entry) };
         if options.dry_run {
-            return Ok(Ok(done(kind.present(&kind.entry(object, key.clone(), current.rev).into())?)));
+            return Ok(Ok(done(kind.present(&kind.entry(object.as_ref(), key.clone(), current.rev).into())?)));
         }
         let draft = kind.draft(object).await?;
         let change = if removes { Change::Delete(draft) } else { Change::Put(draft) };
@@ -141,8 +141,8 @@ impl Registry {
         meta::settle_name(object.meta(), name)?;
         let wrong = || Status::internal("the kind behind namespaces is not Namespace");
         let wanted = object.as_any().downcast_ref::<Namespace>().ok_or_else(wrong)?.clone();
-        let propose = move |_: &Arc<Entry>, old: &dyn Object| {
-            let mut namespace = old.as_any().downcast_ref::<Namespace>().ok_or_else(wrong)?.clone();
+        let propose = move |current: &Current<'_>| {
+            let mut namespace = current.object.as_any().downcast_ref::<Namespace>().ok_or_else(wrong)?.clone();
             namespace.metadata.resource_version = wanted.metadata.resource_version.clone();
             namespace.metadata.uid = wanted.metadata.uid.clone();
             namespace.spec.get_or_insert_default().finalizers = wanted.spec.clone().and_then(|spec| spec.finalizers);

@@ -7,14 +7,15 @@
 //! The rules are pure and ask for conversions between versions, which may call out. So they are run until all conversions that they
 //! ask for have been made: what is missing is noted, made, and the rules run again.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
 
 use super::strategy::Subresource;
-use super::{KindDef, KindRef, Registry, Structure, WriteOptions, now};
+use super::{KindDef, KindRef, Registry, Structure, WriteOptions, now, undecodable};
 use crate::api::apply::manager::{self, Applied, Live, Writer};
 use crate::api::apply::{Filter, Schema, Versions};
 use crate::api::{Key, Object, Rev, Status, schema};
@@ -72,20 +73,45 @@ impl Versions for Versioned<'_> {
     }
 }
 
-/// An object before it is written.
+/// An object before it is written, as clients of the kind's version see it. Its bytes are read once, however many look at them.
 pub(super) struct Before<'a> {
     /// Its entry in working form; `None` when it is created.
-    pub entry: Option<&'a Entry>,
-    /// The object of that.
-    pub object: Option<&'a dyn Object>,
+    entry: Option<&'a Arc<Entry>>,
+    read: OnceLock<(Value, Entries)>,
 }
 
-impl Before<'_> {
+impl<'a> Before<'a> {
     /// What the write creates was not there before.
-    pub const NOTHING: Before<'static> = Before { entry: None, object: None };
+    pub fn nothing() -> Before<'static> {
+        Before { entry: None, read: OnceLock::new() }
+    }
 
-    fn value(&self, kind: &KindDef) -> Result<Option<Value>, Status> {
-        self.object.map(|object| whole(kind, object)).transpose()
+    /// What is there.
+    pub fn of(entry: &'a Arc<Entry>) -> Before<'a> {
+        Before { entry: Some(entry), read: OnceLock::new() }
+    }
+
+    fn read(&self, kind: &KindDef) -> Result<Option<&(Value, Entries)>, Status> {
+        let Some(entry) = self.entry else { return Ok(None) };
+        if let Some(read) = self.read.get() {
+            return Ok(Some(read));
+        }
+        let sent = kind.present(entry)?;
+        let mut tree: Value = serde_json::from_slice(&sent.json).map_err(|error| undecodable(entry, &error))?;
+        let managed = tree.get_mut("metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.remove("managedFields"));
+        // The bytes were written by this server: what can't be read as entries is as good as none.
+        let managed = managed.and_then(|managed| serde_json::from_value(managed).ok());
+        Ok(Some(self.read.get_or_init(|| (tree, managed))))
+    }
+
+    /// The object without its managed fields.
+    pub fn tree(&self, kind: &KindDef) -> Result<Option<&Value>, Status> {
+        Ok(self.read(kind)?.map(|(tree, _)| tree))
+    }
+
+    /// Its managed fields.
+    pub fn managed(&self, kind: &KindDef) -> Result<Option<&Vec<ManagedFieldsEntry>>, Status> {
+        Ok(self.read(kind)?.and_then(|(_, managed)| managed.as_ref()))
     }
 }
 
@@ -100,12 +126,12 @@ fn whole(kind: &KindDef, object: &dyn Object) -> Result<Value, Status> {
 
 impl Registry {
     /// What a write other than an apply leaves as `managedFields`. Takes what the client sent as such out of the object.
-    pub(super) async fn track(&self, kind: &KindDef, before: Before<'_>, object: &mut dyn Object, options: &WriteOptions) -> Entries {
+    pub(super) async fn track(&self, kind: &KindDef, before: &Before<'_>, object: &mut dyn Object, options: &WriteOptions) -> Entries {
         let given = object.meta_mut().managed_fields.take();
         if UNTRACKED.contains(&&*options.subresource) {
-            return before.entry.and_then(Entry::managed_fields);
+            return before.managed(kind).ok().flatten().cloned();
         }
-        match self.follow(kind, &before, object, given, options).await {
+        match self.follow(kind, before, object, given, options).await {
             Ok(entries) => entries,
             Err(why) => {
                 let (namespace, name) = (object.meta().namespace.as_deref().unwrap_or_default(), object.meta().name.as_deref());
@@ -128,19 +154,22 @@ impl Registry {
         let zero = &kind.structure().zero;
         let mut new = whole(kind, object).map_err(text)?;
         schema::fill(&mut new, zero);
-        let is_new = before.object.is_none();
-        let live = match before.value(kind).map_err(text)? {
-            Some(mut live) => {
+        let is_new = before.entry.is_none();
+        let live = match before.tree(kind).map_err(text)? {
+            Some(live) if schema::is_filled(live, zero) => Cow::Borrowed(live),
+            Some(live) => {
+                let mut live = live.clone();
                 schema::fill(&mut live, zero);
-                live
+                Cow::Owned(live)
             }
-            None => zero.clone(),
+            None => Cow::Borrowed(zero),
         };
+        let entries = before.managed(kind).map_err(text)?;
         let now = now();
         let version = kind.api_version();
         let writer = writer(options, &version, &now);
         let run = |versions: &dyn Versions| {
-            let live = Live { value: &live, entries: before.entry.and_then(Entry::managed_fields), is_new };
+            let live = Live { value: &live, entries: entries.cloned(), is_new };
             manager::update(live, &new, given.clone(), writer, versions)
         };
         self.settle_conversions(kind, &version, options, run).await
@@ -150,18 +179,21 @@ impl Registry {
     pub(super) async fn merge_applied(
         &self,
         kind: &KindDef,
-        before: Before<'_>,
+        before: &Before<'_>,
         (config, force): (&Value, bool),
         options: &WriteOptions,
     ) -> Result<(Value, Entries), Status> {
         let Structure { zero, .. } = kind.structure();
-        let live = before.value(kind)?.unwrap_or_else(|| kind.relabel(Value::Object(serde_json::Map::new())));
-        let is_new = before.object.is_none();
+        let live = match before.tree(kind)? {
+            Some(live) => Cow::Borrowed(live),
+            None => Cow::Owned(kind.relabel(Value::Object(serde_json::Map::new()))),
+        };
+        let (is_new, entries) = (before.entry.is_none(), before.managed(kind)?);
         let now = now();
         let version = kind.api_version();
         let writer = writer(options, &version, &now);
         let run = |versions: &dyn Versions| {
-            let live = Live { value: &live, entries: before.entry.and_then(Entry::managed_fields), is_new };
+            let live = Live { value: &live, entries: entries.cloned(), is_new };
             let mut zero = zero.clone();
             if is_new {
                 // What is created has nobody before its first applier.
@@ -210,7 +242,7 @@ async fn convert(from: &KindDef, to: &KindDef, value: &Value) -> Result<Value, S
     // What is applied without a name is converted under one of its own.
     let name = if name.is_empty() { "-".to_owned() } else { name };
     let key: Key = to.key(&namespace, &name).ok_or_else(|| Status::internal("an object without a name can't be converted"))?;
-    let entry = Arc::new(from.draft(object.as_ref()).await?.at(key, Rev(0)));
+    let entry = Arc::new(from.draft(object).await?.at(key, Rev(0)));
     let sent = to.present(&to.serve_one(&entry).await?)?;
     let mut converted: Value = serde_json::from_slice(&sent.json).map_err(Status::internal)?;
     // The revision is no part of what is converted.

@@ -3,15 +3,12 @@
 //! The patch is applied to the served form of the current object; the result goes the way of a PUT. A lost race applies the patch
 //! again to what won.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::ownership::{Before, Entries};
-use super::update::{Managed, Proposal, Propose};
-use super::{Body, FieldValidation, Format, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta};
+use super::update::{Current, Managed, Proposal, Propose};
+use super::{Body, FieldValidation, Format, KindDef, MergeSchema, Part, Patch, Registry, WriteOptions, Written, decode, meta, undecodable};
 use crate::api::{Object, Status, patch};
-use crate::server::store::Entry;
 
 /// How often a patch is applied again after a lost race, as upstream.
 const ATTEMPTS: usize = 6;
@@ -62,15 +59,8 @@ impl Registry {
         if let Ready::Apply(config) = &ready {
             return self.apply(kind, (namespace, name), part, config, options).await;
         }
-        let propose = |entry: &Arc<Entry>, _: &dyn Object| {
-            let entry = kind.present(entry)?;
-            let mut target: Value = serde_json::from_slice(&entry.json)
-                .map_err(|error| Status::internal(format_args!("reading {entry:?} to patch it: {error}")))?;
-            if !ready.may_name_owners()
-                && let Some(metadata) = target.get_mut("metadata").and_then(Value::as_object_mut)
-            {
-                metadata.remove("managedFields");
-            }
+        let propose = |current: &Current<'_>| {
+            let target = target(kind, current, ready.may_name_owners())?;
             let patched = apply(kind, target, &ready)?;
             let (object, warnings) = decode::typed(kind, patched, Vec::new(), options.field_validation)?;
             Ok(Proposal { object, warnings, managed: Managed::ByChange })
@@ -88,7 +78,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         if part == Part::Main && self.current(kind, namespace, name).is_err_and(|status| status.code == 404) {
-            let Proposal { object, warnings, managed } = self.applied(kind, Before::NOTHING, config, options).await?;
+            let Proposal { object, warnings, managed } = self.applied(kind, &Before::nothing(), config, options).await?;
             check_new(kind, name, object.as_ref())?;
             let managed = if let Managed::Decided(entries) = managed { entries } else { None };
             match self.create_owned(kind, namespace, object, managed, warnings, options).await {
@@ -100,19 +90,14 @@ impl Registry {
         self.rewrite(kind, (namespace, name), part.into(), options, ATTEMPTS, Propose::Apply(config)).await
     }
 
-    /// What applying `config` makes of the current state.
-    pub(super) async fn propose_applied(
+    /// What applying `config` makes of what is there.
+    pub(super) async fn applied(
         &self,
         kind: &KindDef,
-        entry: &Entry,
-        object: &dyn Object,
+        before: &Before<'_>,
         config: &Config,
         options: &WriteOptions,
     ) -> Result<Proposal, Status> {
-        self.applied(kind, Before { entry: Some(entry), object: Some(object) }, config, options).await
-    }
-
-    async fn applied(&self, kind: &KindDef, before: Before<'_>, config: &Config, options: &WriteOptions) -> Result<Proposal, Status> {
         let (merged, managed): (Value, Entries) = self.merge_applied(kind, before, (&config.tree, config.force), options).await?;
         let mut warnings = Vec::new();
         match options.field_validation {
@@ -125,6 +110,17 @@ impl Registry {
         // Unknown fields of the configuration were refused; those of the stored object are none of this client's.
         let (object, _) = decode::typed(kind, merged, Vec::new(), FieldValidation::Ignore)?;
         Ok(Proposal { object, warnings, managed: Managed::Decided(managed) })
+    }
+}
+
+/// What a patch is applied to.
+fn target(kind: &KindDef, current: &Current<'_>, with_owners: bool) -> Result<Value, Status> {
+    match current.before.tree(kind)? {
+        Some(tree) if !with_owners => Ok(tree.clone()),
+        _ => {
+            let entry = kind.present(current.entry)?;
+            serde_json::from_slice(&entry.json).map_err(|error| undecodable(&entry, &error))
+        }
     }
 }
 

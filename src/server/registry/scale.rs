@@ -1,6 +1,6 @@
 //! `/scale`: the replicas of any scalable kind as an autoscaling/v1 Scale.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::admission::{Asked, Findings, Phase};
 use super::ownership::Entries;
 use super::strategy::Subresource;
-use super::update::{Managed, Mode, Proposal, Propose};
+use super::update::{Current, Managed, Mode, Proposal, Propose};
 use super::{KindDef, Registry, WriteOptions, Written, now};
 use crate::api::apply::managed::{Claims, Source, read, write};
 use crate::api::apply::manager::{self, Applied, Live, Writer};
@@ -53,11 +53,11 @@ impl Registry {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let versions: Vec<String> = self.versions_of(kind).iter().map(|kind| kind.api_version()).collect();
         let paths = |version: &str| versions.iter().any(|known| known == version).then_some(path.as_slice());
-        let propose = |current: &Arc<Entry>, old: &dyn Object| {
-            let scale = scale_of(kind, old)?;
-            let (wanted, managed) = changed(kind, current, scale, change, options, &paths)?;
-            let replicas = check(kind, &wanted, current)?;
-            let mut object = old.clone_object();
+        let propose = |current: &Current<'_>| {
+            let scale = scale_of(kind, current.object)?;
+            let (wanted, managed) = changed(kind, current.entry, scale, change, options, &paths)?;
+            let replicas = check(kind, &wanted, current.entry)?;
+            let mut object = current.object.clone_object();
             kind.set_scale(object.as_mut(), replicas);
             let given = wanted.pointer("/metadata/resourceVersion").and_then(Value::as_str);
             object.meta_mut().resource_version = given.map(str::to_owned);

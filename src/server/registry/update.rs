@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
 use super::admission::{Asked, Findings, Operation, Phase};
 use super::ownership::{Before, Entries};
 use super::patch::Config;
@@ -57,8 +59,15 @@ pub(super) enum Managed {
     Decided(Entries),
 }
 
-/// From the current entry, in working form, and its object to the new state.
-type Edit<'a> = dyn Fn(&Arc<Entry>, &dyn Object) -> Result<Proposal, Status> + Sync + 'a;
+/// What is there, in working form.
+pub(super) struct Current<'a> {
+    pub entry: &'a Arc<Entry>,
+    pub object: &'a dyn Object,
+    pub before: Before<'a>,
+}
+
+/// From what is there to the new state.
+type Edit<'a> = dyn Fn(&Current<'_>) -> Result<Proposal, Status> + Sync + 'a;
 
 /// How a new state is made of the current one. Runs again after a lost race.
 #[derive(Clone, Copy)]
@@ -122,8 +131,8 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let mode = if part == Part::Status { Mode::Status } else { Mode::Trusted };
-        let propose = |_: &Arc<Entry>, old: &dyn Object| {
-            let mut object = old.clone_object();
+        let propose = |current: &Current<'_>| {
+            let mut object = current.object.clone_object();
             edit(object.as_mut())?;
             object.meta_mut().resource_version = None;
             Ok(Proposal { object, warnings: Vec::new(), managed: Managed::ByChange })
@@ -145,9 +154,8 @@ impl Registry {
             meta::settle_name(object.meta(), place.1)?;
             return self.create_decoded(kind, place.0, object, warnings, options).await;
         }
-        let propose = |_: &Arc<Entry>, _: &dyn Object| {
-            Ok(Proposal { object: object.clone_object(), warnings: warnings.clone(), managed: Managed::ByChange })
-        };
+        let propose =
+            |_: &Current<'_>| Ok(Proposal { object: object.clone_object(), warnings: warnings.clone(), managed: Managed::ByChange });
         self.rewrite(kind, place, part.into(), options, ATTEMPTS, Propose::Change(&propose)).await
     }
 
@@ -166,11 +174,12 @@ impl Registry {
         for _ in 0..attempts {
             let served = kind.serve_one(&current).await?;
             let old = kind.object(&served)?;
+            let present = Current { entry: &served, object: old.as_ref(), before: Before::of(&served) };
             let proposal = match propose {
-                Propose::Change(change) => change(&served, old.as_ref())?,
-                Propose::Apply(config) => self.propose_applied(kind, &served, old.as_ref(), config, options).await?,
+                Propose::Change(change) => change(&present)?,
+                Propose::Apply(config) => self.applied(kind, &present.before, config, options).await?,
             };
-            match self.attempt(&target, &served, old.as_ref(), proposal).await? {
+            match self.attempt(&target, &present, proposal).await? {
                 Attempt::Done(written) => return Ok(written),
                 Attempt::Lost(found) => current = found.ok_or_else(|| Status::not_found(kind.group(), kind.resource(), name))?,
             }
@@ -178,15 +187,14 @@ impl Registry {
         Err(Status::modified(kind.group(), kind.resource(), name))
     }
 
-    async fn attempt(&self, target: &Target<'_>, current: &Arc<Entry>, old: &dyn Object, proposal: Proposal) -> Result<Attempt, Status> {
+    async fn attempt(&self, target: &Target<'_>, present: &Current<'_>, proposal: Proposal) -> Result<Attempt, Status> {
         let Target { kind, key, mode, options } = target;
+        let Current { entry: current, object: old, before } = present;
+        let old = *old;
         let Proposal { mut object, warnings, managed } = proposal;
         let managed = match managed {
             Managed::Decided(entries) => entries,
-            Managed::ByChange => {
-                let before = Before { entry: Some(current), object: Some(old) };
-                self.track(kind, before, object.as_mut(), options).await
-            }
+            Managed::ByChange => self.track(kind, before, object.as_mut(), options).await,
         };
         settle(target, current.rev, object.as_mut(), old)?;
         object.meta_mut().managed_fields.clone_from(&managed);
@@ -216,14 +224,15 @@ impl Registry {
             let entry = kind.present(entry)?;
             Ok(Attempt::Done(Written { entry, created: false, warnings: findings.warnings, annotations: findings.annotations }))
         };
-        if is_unchanged(current, object.as_mut(), old) {
+        if is_unchanged(object.as_mut(), old, before.managed(kind)?) {
             return done(current, findings);
         }
         if options.dry_run {
             return done(&kind.entry(object.as_ref(), key.clone(), current.rev).into(), findings);
         }
-        let draft = kind.draft(object.as_ref()).await?;
-        let change = if delete::is_complete(object.as_ref()) { Change::Delete(draft) } else { Change::Put(draft) };
+        let complete = delete::is_complete(object.as_ref());
+        let draft = kind.draft(object).await?;
+        let change = if complete { Change::Delete(draft) } else { Change::Put(draft) };
         match self.store().commit(key.clone(), Expect::Rev(current.rev), change).await {
             // What was set aside for it is given back with the findings, now that the snapshot shows it taken.
             Ok(entry) => done(&kind.serve_one(&entry).await?, findings),
@@ -235,19 +244,11 @@ impl Registry {
 
 /// Whether the write comes to nothing. Times of `managedFields` alone are nothing (apiserver
 /// `pkg/endpoints/handlers/fieldmanager/equality.go`).
-fn is_unchanged(current: &Entry, object: &mut dyn Object, old: &dyn Object) -> bool {
+fn is_unchanged(object: &mut dyn Object, old: &dyn Object, owners: Option<&Vec<ManagedFieldsEntry>>) -> bool {
+    // The decoded form that `old` is has no managed fields.
     let managed = object.meta_mut().managed_fields.take();
-    let mut unchanged = if old.meta().managed_fields.is_none() {
-        object.to_json() == old.to_json()
-    } else {
-        let mut old = old.clone_object();
-        old.meta_mut().managed_fields = None;
-        object.to_json() == old.to_json()
-    };
-    if unchanged {
-        let before = current.managed_fields();
-        unchanged = same_but_times(before.as_deref().unwrap_or_default(), managed.as_deref().unwrap_or_default());
-    }
+    let same_owners = || same_but_times(owners.map_or(&[], Vec::as_slice), managed.as_deref().unwrap_or_default());
+    let unchanged = object.is_same(old) && same_owners();
     object.meta_mut().managed_fields = managed;
     unchanged
 }

@@ -13,7 +13,7 @@ use crate::api::{Object, Status};
 use crate::server::registry::{KindDef, Registry, WriteOptions};
 
 /// The options of a connection, such as a `PodExecOptions`: an object without metadata of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConnectOptions {
     /// Name and namespace of what is connected to.
     meta: ObjectMeta,
@@ -52,6 +52,9 @@ impl Object for ConnectOptions {
     }
     fn to_value(&self) -> Value {
         self.tree.clone()
+    }
+    fn is_same(&self, other: &dyn Object) -> bool {
+        other.as_any().downcast_ref() == Some(self)
     }
     fn clone_object(&self) -> Box<dyn Object> {
         Box::new(self.clone())

@@ -368,10 +368,10 @@ impl KindDef {
     }
 
     /// What to commit for a working object.
-    pub(super) async fn draft(&self, object: &dyn Object) -> Result<Draft, Status> {
+    pub(super) async fn draft(&self, object: Box<dyn Object>) -> Result<Draft, Status> {
         match &self.converter {
-            None => Ok(Draft::keeping(object.clone_object())),
-            Some(converter) => converter.store(self, object).await,
+            None => Ok(Draft::keeping(object)),
+            Some(converter) => converter.store(self, object.as_ref()).await,
         }
     }
 

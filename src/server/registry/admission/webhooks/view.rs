@@ -154,7 +154,7 @@ pub(in crate::server::registry::admission) async fn convert(
 ) -> Result<Box<dyn Object>, Status> {
     let meta = object.meta();
     let key = key_for(from, object)?;
-    let entry = Arc::new(from.draft(object).await?.at(key, Rev(0)));
+    let entry = Arc::new(from.draft(object.clone_object()).await?.at(key, Rev(0)));
     let served = to.serve_one(&entry).await?;
     let mut converted = to.object(&served)?.clone_object();
     // The store would have given it a revision, which it may not have yet.
