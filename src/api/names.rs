@@ -16,6 +16,9 @@ const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case 
 const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
      must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SEARCH_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and \
+     must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+     '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*')";
 const DNS1035_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
      character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation \
      is '[a-z]([-a-z0-9]*[a-z0-9])?')";
@@ -70,6 +73,13 @@ pub fn label(name: &str) -> Result<(), String> {
 pub fn subdomain(name: &str) -> Result<(), String> {
     rule(name.len() <= SUBDOMAIN_MAX, too_long(SUBDOMAIN_MAX))?;
     rule(is_lower_subdomain(name), SUBDOMAIN_TEXT)
+}
+
+/// A domain that a resolver searches: like a subdomain, with `_` allowed.
+pub fn search_domain(name: &str) -> Result<(), String> {
+    let part = |part: &str| is_lower_label(&part.replace('_', "a"));
+    rule(name.len() <= SUBDOMAIN_MAX, too_long(SUBDOMAIN_MAX))?;
+    rule(name.split('.').all(part), SEARCH_TEXT)
 }
 
 /// A DNS-1035 label: services.
@@ -193,6 +203,7 @@ mod tests {
             &[("", "RFC 1123 label"), ("A", "RFC"), ("a.b", "RFC"), ("-a", "RFC"), (&label64, "no more than 63 bytes")],
         );
         check(subdomain, &["a", "a.b-c.d", "0"], &[("a..b", "RFC 1123 subdomain"), (".a", "RFC"), ("a_b", "RFC"), (&long, "253")]);
+        check(search_domain, &["a", "_a.b_c", "x_"], &[("a..b", "'_' or '.'"), ("-a", "RFC")]);
         check(dns1035_label, &["a0"], &[("0a", "DNS-1035"), ("a-", "DNS-1035")]);
         check(wildcard_subdomain, &["*.a.b"], &[("*a", "wildcard"), ("a.b", "wildcard"), ("*.*.a", "wildcard")]);
         check(

@@ -5,9 +5,9 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use serde_json::{Value, json};
 
-use super::support::path::{Errors, Path};
+use super::autoscaling_rules::{check, check_status};
+use super::support::path::Errors;
 use super::support::{print, rules};
-use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
 kind!(HorizontalPodAutoscaler: NAMESPACED {
@@ -28,6 +28,7 @@ kind!(HorizontalPodAutoscaler: NAMESPACED {
         }
     }
     fn validate(&self, _old: Option<&Self>) -> Errors { check(self) }
+    fn validate_status(&self, _old: &Self) -> Errors { check_status(self) }
     columns!(HorizontalPodAutoscaler;
         "Reference" string: "What it scales." => |one, _| {
             let spec = &one.spec;
@@ -106,57 +107,6 @@ fn one_target(average: &str, spec: Option<(&str, &MetricTarget)>, current: Optio
     }
     let current = current.and_then(|current| current.average_utilization).map_or_else(unknown, |value| format!("{value}%"));
     format!("{prefix}{current}/{}", target.average_utilization.map_or_else(|| "<auto>".into(), |value| format!("{value}%")))
-}
-
-fn check(hpa: &HorizontalPodAutoscaler) -> Errors {
-    let mut errors = Errors::new();
-    let (path, spec) = (Path::new("spec"), &hpa.spec);
-    if let Some(min) = spec.min_replicas.filter(|min| *min < 1) {
-        errors.push(FieldError::invalid(path.at("minReplicas"), min, "must be greater than or equal to 1"));
-    }
-    if spec.max_replicas < 1 {
-        errors.push(FieldError::invalid(path.at("maxReplicas"), spec.max_replicas, "must be greater than 0"));
-    }
-    if spec.min_replicas.is_some_and(|min| spec.max_replicas < min) {
-        errors.push(FieldError::invalid(path.at("maxReplicas"), spec.max_replicas, "must be greater than or equal to `minReplicas`"));
-    }
-    rules::required_syntax(&mut errors, &path.at("scaleTargetRef.kind"), &spec.scale_target_ref.kind, names::path_segment);
-    rules::required_syntax(&mut errors, &path.at("scaleTargetRef.name"), &spec.scale_target_ref.name, names::path_segment);
-    for (index, metric) in spec.metrics.iter().flatten().enumerate() {
-        check_metric(&mut errors, &path.at("metrics").index(index), metric);
-    }
-    errors
-}
-
-fn check_metric(errors: &mut Errors, path: &Path, metric: &MetricSpec) {
-    const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
-    if metric.type_.is_empty() {
-        errors.push(FieldError::required(path.at("type"), "must specify a metric source type"));
-        return;
-    }
-    rules::one_of(errors, &path.at("type"), &metric.type_, TYPES);
-    let (field, target) = match metric.type_.as_str() {
-        "Resource" => ("resource", metric.resource.as_ref().map(|source| &source.target)),
-        "ContainerResource" => ("containerResource", metric.container_resource.as_ref().map(|source| &source.target)),
-        "Pods" => ("pods", metric.pods.as_ref().map(|source| &source.target)),
-        "Object" => ("object", metric.object.as_ref().map(|source| &source.target)),
-        "External" => ("external", metric.external.as_ref().map(|source| &source.target)),
-        _ => return,
-    };
-    let Some(target) = target else {
-        errors.push(FieldError::required(path.at(field), "must populate information for the given metric source"));
-        return;
-    };
-    let path = path.at(field).at("target");
-    rules::required_one_of(errors, &path.at("type"), &target.type_, &["AverageValue", "Utilization", "Value"]);
-    if let Some(value) = target.average_utilization.filter(|value| *value < 1) {
-        errors.push(FieldError::invalid(path.at("averageUtilization"), value, "must be greater than 0"));
-    }
-    for (field, amount) in [("averageValue", &target.average_value), ("value", &target.value)] {
-        if let Some(amount) = amount {
-            rules::quantity(errors, &path.at(field), amount);
-        }
-    }
 }
 
 /// v1 knows one metric, the CPU's utilisation, as a field of its own.

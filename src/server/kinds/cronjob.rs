@@ -47,6 +47,9 @@ kind!(CronJob: NAMESPACED { singular: "cronjob", short: &["cj"], categories: &["
         let template = rules::part(&spec.job_template.spec);
         let path = path.at("jobTemplate.spec");
         job::check_spec(&mut errors, &path, &template);
+        if let Some(selector) = &template.selector {
+            errors.push(FieldError::invalid(path.at("selector"), selector, "`selector` will be auto-generated"));
+        }
         if template.manual_selector == Some(true) {
             errors.push(FieldError::not_supported(path.at("manualSelector"), true, &["nil", "false"]));
         }

@@ -29,7 +29,7 @@ kind!(DaemonSet: NAMESPACED { singular: "daemonset", short: &["ds"], categories:
             &mut errors, &path, &[("minReadySeconds", spec.min_ready_seconds), ("revisionHistoryLimit", spec.revision_history_limit)],
         );
         workload::selector_and_template(&mut errors, &path, &spec.selector, &spec.template, "daemonset");
-        workload::always_restarts(&mut errors, &path, &spec.template);
+        workload::always_restarts(&mut errors, &path, &spec.template, "DaemonSet");
         check_strategy(&mut errors, &path.at("updateStrategy"), &rules::part(&spec.update_strategy));
         if let Some(old) = old {
             rules::immutable(&mut errors, &path.at("selector"), &spec.selector, &old.spec.selector);

@@ -35,7 +35,7 @@ kind!(Deployment: NAMESPACED {
             ("progressDeadlineSeconds", spec.progress_deadline_seconds),
         ]);
         workload::selector_and_template(&mut errors, &path, &spec.selector, &spec.template, "deployment");
-        workload::always_restarts(&mut errors, &path, &spec.template);
+        workload::always_restarts(&mut errors, &path, &spec.template, "ReplicaSet");
         check_strategy(&mut errors, &path.at("strategy"), &rules::part(&spec.strategy));
         if let Some(deadline) = spec.progress_deadline_seconds.filter(|seconds| *seconds <= spec.min_ready_seconds.unwrap_or_default()) {
             errors.push(FieldError::invalid(path.at("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds"));

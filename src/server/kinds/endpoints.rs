@@ -111,7 +111,7 @@ fn check_address(errors: &mut Errors, path: &Path, address: &EndpointAddress) {
 }
 
 /// Upstream's `ValidateNonSpecialIP`.
-fn check_special(errors: &mut Errors, path: &Path, ip: IpAddr) {
+pub fn check_special(errors: &mut Errors, path: &Path, ip: IpAddr) {
     let text = ip.to_string();
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),

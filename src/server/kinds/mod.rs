@@ -11,6 +11,7 @@ mod support;
 
 mod admission;
 mod autoscaling;
+mod autoscaling_rules;
 mod certificates;
 mod configmap;
 mod coordination;
@@ -42,12 +43,14 @@ mod reviews;
 mod scheduling;
 mod secret;
 mod service;
+mod service_rules;
 mod serviceaccount;
 mod statefulset;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod volume_rules;
 mod workload;
 
 pub use definition::{Approval, CLEANUP, approval_of};

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
-use crate::api::names;
+use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
 /// The label by which selectors find a namespace by name.
@@ -47,6 +47,16 @@ kind!(Namespace: CLUSTER { singular: "namespace", short: &["ns"], generation: fa
             rules::syntax(&mut errors, &Path::new("spec").at("finalizers").index(index), finalizer, names::qualified);
         }
         errors
+    }
+    fn validate_status(&self, _old: &Self) -> Errors {
+        let phase = rules::part(&self.status).phase.clone().unwrap_or_default();
+        let (wanted, when) = match &self.metadata.deletion_timestamp {
+            None => ("Active", "empty"),
+            Some(_) => ("Terminating", "not empty"),
+        };
+        let why = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
+        // Upstream's name for it.
+        if phase == wanted { Errors::new() } else { vec![FieldError::invalid("status.Phase", phase, why)] }
     }
     columns!(Namespace;
         "Status" string: "Active or Terminating." => |namespace, _| print::opt(&rules::part(&namespace.status).phase),

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo};
 
 use super::support::path::{Errors, Path};
-use super::support::{print, rules};
+use super::support::{print, resource_names, rules};
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::{Cell, Subresource};
 
@@ -88,17 +88,28 @@ fn check(node: &Node, old: Option<&Node>) -> Errors {
     let mut errors = Errors::new();
     let (path, spec) = (Path::new("spec"), rules::part(&node.spec));
     for (index, taint) in spec.taints.iter().flatten().enumerate() {
-        let path = path.at("taints").index(index);
+        // Upstream names taints below the metadata.
+        let path = Path::new("metadata").at("taints").index(index);
         rules::syntax(&mut errors, &path.at("key"), &taint.key, names::qualified);
         rules::optional_syntax(&mut errors, &path.at("value"), &taint.value, names::label_value);
         rules::required_one_of(&mut errors, &path.at("effect"), &taint.effect, TAINT_EFFECTS);
         let earlier = &spec.taints.as_deref().unwrap_or_default()[..index];
         if earlier.iter().any(|other| other.key == taint.key && other.effect == taint.effect) {
-            errors.push(FieldError::duplicate(&path, taint));
+            let mut error = FieldError::duplicate(&path, taint);
+            error.message.push_str(": taints must be unique by key and effect pair");
+            errors.push(error);
         }
     }
-    for (index, cidr) in spec.pod_cidrs.iter().flatten().enumerate() {
+    let cidrs = spec.pod_cidrs.as_deref().unwrap_or_default();
+    for (index, cidr) in cidrs.iter().enumerate() {
         rules::syntax(&mut errors, &path.at("podCIDRs").index(index), cidr, names::cidr);
+        if cidrs[..index].contains(cidr) {
+            errors.push(FieldError::duplicate(path.at("podCIDRs").index(index), cidr));
+        }
+    }
+    let six = cidrs.iter().filter(|cidr| cidr.contains(':')).count();
+    if six > 1 || cidrs.len() - six > 1 {
+        errors.push(FieldError::invalid(path.at("podCIDRs"), cidrs, "may specify no more than one CIDR for each IP family"));
     }
     if let Some(old) = old {
         let old = rules::part(&old.spec);
@@ -117,8 +128,11 @@ fn check(node: &Node, old: Option<&Node>) -> Errors {
 fn check_status(node: &Node) -> Errors {
     let mut errors = Errors::new();
     let (path, status) = (Path::new("status"), rules::part(&node.status));
-    rules::resource_list(&mut errors, &path.at("capacity"), status.capacity.as_ref());
-    rules::resource_list(&mut errors, &path.at("allocatable"), status.allocatable.as_ref());
+    for (field, list) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
+        for (name, amount) in list.iter().flatten() {
+            resource_names::check_amount(&mut errors, &path.at(field).at(name), name, amount);
+        }
+    }
     let addresses = status.addresses.as_deref().unwrap_or_default();
     for (index, address) in addresses.iter().enumerate() {
         if addresses[..index].contains(address) {

@@ -26,7 +26,7 @@ kind!(ReplicaSet: NAMESPACED {
         workload::counts(&mut errors, &path, &[("replicas", spec.replicas), ("minReadySeconds", spec.min_ready_seconds)]);
         let template = rules::part(&spec.template);
         workload::selector_and_template(&mut errors, &path, &spec.selector, &template, "replicaset");
-        workload::always_restarts(&mut errors, &path, &template);
+        workload::always_restarts(&mut errors, &path, &template, "ReplicaSet");
         if let Some(old) = old {
             rules::immutable(&mut errors, &path.at("selector"), &spec.selector, &old.spec.selector);
         }
@@ -45,6 +45,9 @@ kind!(ReplicaSet: NAMESPACED {
             if let Some(value) = value.filter(|value| *value > status.replicas) {
                 errors.push(crate::api::FieldError::invalid(path.at(field), value, "cannot be greater than status.replicas"));
             }
+        }
+        if let Some(available) = status.available_replicas.filter(|available| *available > status.ready_replicas.unwrap_or_default()) {
+            errors.push(crate::api::FieldError::invalid(path.at("availableReplicas"), available, "cannot be greater than readyReplicas"));
         }
         errors
     }

@@ -49,7 +49,27 @@ kind!(ReplicationController: NAMESPACED {
             errors.push(FieldError::invalid(path.at("template.metadata.labels"), labels.cloned().unwrap_or_default(), why));
         }
         pod::validate::template(&mut errors, &path.at("template"), template);
-        workload::always_restarts(&mut errors, &path, template);
+        workload::always_restarts(&mut errors, &path, template, "ReplicationController");
+        errors
+    }
+    fn validate_status(&self, _old: &Self) -> Errors {
+        let mut errors = Errors::new();
+        let (path, status) = (Path::new("status"), rules::part(&self.status));
+        let parts = [
+            ("fullyLabeledReplicas", status.fully_labeled_replicas), ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        workload::counts(&mut errors, &path, &[("replicas", Some(status.replicas))]);
+        workload::counts(&mut errors, &path, &parts);
+        rules::optional_non_negative(&mut errors, &path.at("observedGeneration"), status.observed_generation);
+        for (field, value) in parts {
+            if let Some(value) = value.filter(|value| *value > status.replicas) {
+                errors.push(FieldError::invalid(path.at(field), value, "cannot be greater than status.replicas"));
+            }
+        }
+        if let Some(available) = status.available_replicas.filter(|available| *available > status.ready_replicas.unwrap_or_default()) {
+            errors.push(FieldError::invalid(path.at("availableReplicas"), available, "cannot be greater than readyReplicas"));
+        }
         errors
     }
     fn scale(&self) -> Option<Scale> {

@@ -1,5 +1,7 @@
 //! Secret: like a ConfigMap, but its values are never shown. `stringData` is write-only and merged into `data`.
 
+use std::collections::HashMap;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
@@ -14,7 +16,6 @@ const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const REQUIRED_KEYS: &[(&str, &[&str])] = &[
     ("kubernetes.io/dockercfg", &[".dockercfg"]),
     ("kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
-    ("kubernetes.io/ssh-auth", &["ssh-privatekey"]),
     ("kubernetes.io/tls", &["tls.crt", "tls.key"]),
 ];
 
@@ -72,6 +73,9 @@ fn check(secret: &Secret) -> Errors {
         "kubernetes.io/service-account-token" if no_account => {
             errors.push(FieldError::required(Path::new("metadata").at("annotations").key(ACCOUNT_NAME), ""));
         }
+        "kubernetes.io/ssh-auth" if secret.data.as_ref().and_then(|data| data.get("ssh-privatekey")).is_none_or(|key| key.0.is_empty()) => {
+            errors.push(FieldError::required(path.key("ssh-privatekey"), ""));
+        }
         "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
             errors.push(FieldError::required(path.key("username"), ""));
             errors.push(FieldError::required(path.key("password"), ""));
@@ -80,7 +84,7 @@ fn check(secret: &Secret) -> Errors {
             let key = if kind.ends_with("json") { ".dockerconfigjson" } else { ".dockercfg" };
             let value = secret.data.as_ref().and_then(|data| data.get(key));
             // The value itself must never be shown.
-            if let Some(Err(why)) = value.map(|value| serde_json::from_slice::<serde::de::IgnoredAny>(&value.0)) {
+            if let Some(Err(why)) = value.map(|value| serde_json::from_slice::<HashMap<String, serde::de::IgnoredAny>>(&value.0)) {
                 errors.push(FieldError::invalid(path.key(key), "<secret contents redacted>", why));
             }
         }

@@ -1,16 +1,14 @@
 //! Service: a stable address in front of pods. Cluster addresses and node ports are allocated by the registry's admission.
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::support::path::{Errors, Path};
+use super::service_rules::{check, check_status, check_update};
+use super::support::path::Errors;
 use super::support::{print, rules};
-use crate::api::{FieldError, names};
+use crate::api::names;
 use crate::server::registry::strategy::Subresource;
 
-const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const DAY: i32 = 86400;
 const AFFINITY_SECONDS: i32 = 10800;
 
 kind!(Service: NAMESPACED {
@@ -28,15 +26,22 @@ kind!(Service: NAMESPACED {
         }
     }
     fn prepare_create(&mut self) { self.status.insert(Default::default()).load_balancer = Some(Default::default()); }
-    fn apply_defaults(&mut self) { default_spec(self.spec.get_or_insert_default()); }
+    fn apply_defaults(&mut self) {
+        default_spec(self.spec.get_or_insert_default());
+        let points = self.status.iter_mut().filter_map(|status| status.load_balancer.as_mut()).flat_map(|balancer| balancer.ingress.iter_mut());
+        for point in points.flatten().filter(|point| point.ip.as_ref().is_some_and(|ip| !ip.is_empty())) {
+            point.ip_mode.get_or_insert_with(|| "VIP".into());
+        }
+    }
     fn validate_name(name: &str) -> Result<(), String> { names::dns1035_label(name) }
     fn validate(&self, old: Option<&Self>) -> Errors {
-        let mut errors = check(&rules::part(&self.spec));
+        let mut errors = check(self);
         if let Some(old) = old {
             check_update(&mut errors, &rules::part(&self.spec), &rules::part(&old.spec));
         }
         errors
     }
+    fn validate_status(&self, _old: &Self) -> Errors { check_status(self) }
     columns!(Service;
         "Type" string: "How it is reached." => |service, _| print::opt(&rules::part(&service.spec).type_),
         "Cluster-IP" string: "Its address." => |service, _| print::or_none(rules::part(&service.spec).cluster_ip.as_deref()),
@@ -63,7 +68,8 @@ fn default_spec(spec: &mut ServiceSpec) {
             port.target_port = Some(IntOrString::Int(port.port));
         }
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    let has_ips = spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") || kind == "ClusterIP" && has_ips {
         spec.external_traffic_policy.get_or_insert_with(|| "Cluster".into());
     }
     if kind != "ExternalName" {
@@ -113,134 +119,4 @@ fn ports(spec: &ServiceSpec) -> String {
     });
     let joined = shown.collect::<Vec<_>>().join(",");
     if joined.is_empty() { print::NONE.into() } else { joined }
-}
-
-fn check(spec: &ServiceSpec) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let kind = rules::str_of(&spec.type_);
-    let headless = spec.cluster_ip.as_deref() == Some("None");
-    let ports = spec.ports.as_deref().unwrap_or_default();
-    if ports.is_empty() && !headless && kind != "ExternalName" {
-        errors.push(FieldError::required(path.at("ports"), ""));
-    }
-    match kind {
-        "ExternalName" => {
-            for (field, there) in [("clusterIPs", spec.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty()))] {
-                if there {
-                    errors.push(FieldError::forbidden(path.at(field), "may not be set when `type` is 'ExternalName'"));
-                }
-            }
-            let name = rules::str_of(&spec.external_name).trim_end_matches('.');
-            rules::required_syntax(&mut errors, &path.at("externalName"), name, names::subdomain);
-        }
-        "LoadBalancer" | "NodePort" if headless => {
-            let why = format!("may not be set to 'None' for {kind} services");
-            errors.push(FieldError::invalid(path.at("clusterIPs").index(0), "None", why));
-        }
-        _ => {}
-    }
-    rules::required_one_of(&mut errors, &path.at("type"), kind, TYPES);
-    check_ports(&mut errors, &path.at("ports"), spec, ports);
-    rules::labels(&mut errors, &path.at("selector"), spec.selector.as_ref());
-    check_affinity(&mut errors, &path, spec);
-    if let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") {
-        rules::syntax(&mut errors, &path.at("clusterIPs").index(0), ip, names::ip);
-        if spec.cluster_ips.as_ref().and_then(|ips| ips.first()).is_some_and(|first| first != ip) {
-            errors.push(FieldError::invalid(path.at("clusterIPs"), &spec.cluster_ips, "first value must match `clusterIP`"));
-        }
-    }
-    for (index, ip) in spec.external_ips.iter().flatten().enumerate() {
-        rules::syntax(&mut errors, &path.at("externalIPs").index(index), ip, names::ip);
-    }
-    check_policies(&mut errors, &path, spec, kind);
-    errors
-}
-
-fn check_ports(errors: &mut Errors, path: &Path, spec: &ServiceSpec, ports: &[ServicePort]) {
-    let node_ports = matches!(rules::str_of(&spec.type_), "NodePort" | "LoadBalancer");
-    for (index, port) in ports.iter().enumerate() {
-        let (path, earlier) = (path.index(index), &ports[..index]);
-        match rules::str_of(&port.name) {
-            "" if ports.len() > 1 => errors.push(FieldError::required(path.at("name"), "")),
-            "" => {}
-            name => {
-                rules::syntax(errors, &path.at("name"), name, names::label);
-                if earlier.iter().any(|other| other.name == port.name) {
-                    errors.push(FieldError::duplicate(path.at("name"), name));
-                }
-            }
-        }
-        rules::port_number(errors, &path.at("port"), port.port);
-        rules::required_one_of(errors, &path.at("protocol"), rules::str_of(&port.protocol), PROTOCOLS);
-        match &port.target_port {
-            Some(IntOrString::Int(number)) => rules::port_number(errors, &path.at("targetPort"), *number),
-            Some(IntOrString::String(name)) => rules::syntax(errors, &path.at("targetPort"), name, names::port_name),
-            None => {}
-        }
-        rules::optional_syntax(errors, &path.at("appProtocol"), &port.app_protocol, names::qualified);
-        if let Some(node_port) = port.node_port.filter(|port| *port != 0) {
-            if !node_ports {
-                errors.push(FieldError::forbidden(path.at("nodePort"), "may not be used when `type` is 'ClusterIP'"));
-            } else if earlier.iter().any(|other| other.node_port == port.node_port && other.protocol == port.protocol) {
-                errors.push(FieldError::duplicate(path.at("nodePort"), node_port));
-            }
-        }
-        if earlier.iter().any(|other| other.port == port.port && other.protocol == port.protocol) {
-            errors.push(FieldError::duplicate(&path, port));
-        }
-    }
-}
-
-fn check_affinity(errors: &mut Errors, path: &Path, spec: &ServiceSpec) {
-    let affinity = rules::str_of(&spec.session_affinity);
-    rules::required_one_of(errors, &path.at("sessionAffinity"), affinity, &["ClientIP", "None"]);
-    let seconds =
-        spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref()).and_then(|config| config.timeout_seconds);
-    if let Some(seconds) = seconds.filter(|seconds| affinity == "ClientIP" && !(1..=DAY).contains(seconds)) {
-        let why = format!("must be greater than 0 and less than {DAY}");
-        errors.push(FieldError::invalid(path.at("sessionAffinityConfig.clientIP.timeoutSeconds"), seconds, why));
-    }
-}
-
-fn check_policies(errors: &mut Errors, path: &Path, spec: &ServiceSpec, kind: &str) {
-    rules::optional_one_of(errors, &path.at("internalTrafficPolicy"), &spec.internal_traffic_policy, &["Cluster", "Local"]);
-    rules::optional_one_of(errors, &path.at("externalTrafficPolicy"), &spec.external_traffic_policy, &["Cluster", "Local"]);
-    let external = matches!(kind, "NodePort" | "LoadBalancer") || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
-    if spec.external_traffic_policy.is_some() && !external {
-        let why = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid(path.at("externalTrafficPolicy"), &spec.external_traffic_policy, why));
-    }
-    rules::optional_one_of(
-        errors,
-        &path.at("ipFamilyPolicy"),
-        &spec.ip_family_policy,
-        &["PreferDualStack", "RequireDualStack", "SingleStack"],
-    );
-    for (index, family) in spec.ip_families.iter().flatten().enumerate() {
-        rules::one_of(errors, &path.at("ipFamilies").index(index), family, &["IPv4", "IPv6"]);
-    }
-    for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
-        if kind != "LoadBalancer" {
-            errors.push(FieldError::forbidden(path.at("loadBalancerSourceRanges"), "may only be used when `type` is 'LoadBalancer'"));
-            break;
-        }
-        rules::syntax(errors, &path.at("loadBalancerSourceRanges").index(index), range, names::cidr);
-    }
-    if let Some(class) = &spec.load_balancer_class {
-        rules::syntax(errors, &path.at("loadBalancerClass"), class, names::qualified);
-        if kind != "LoadBalancer" {
-            errors.push(FieldError::forbidden(path.at("loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'"));
-        }
-    }
-}
-
-/// The address of a service that has one stays, unless the service stops or starts having one.
-fn check_update(errors: &mut Errors, new: &ServiceSpec, old: &ServiceSpec) {
-    let name_kind = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
-    let old_ip = rules::str_of(&old.cluster_ip);
-    if !name_kind(new) && !name_kind(old) && !old_ip.is_empty() && rules::str_of(&new.cluster_ip) != old_ip {
-        let path = Path::new("spec").at("clusterIPs").index(0);
-        errors.push(FieldError::invalid(path, rules::str_of(&new.cluster_ip), "may not change once set"));
-    }
 }

@@ -82,7 +82,7 @@ fn check(set: &StatefulSet, old: Option<&StatefulSet>) -> Errors {
         &[("replicas", spec.replicas), ("minReadySeconds", spec.min_ready_seconds), ("revisionHistoryLimit", spec.revision_history_limit)],
     );
     workload::selector_and_template(&mut errors, &path, &spec.selector, &spec.template, "statefulset");
-    workload::always_restarts(&mut errors, &path, &spec.template);
+    workload::always_restarts(&mut errors, &path, &spec.template, "StatefulSet");
     rules::required_one_of(
         &mut errors,
         &path.at("podManagementPolicy"),

@@ -1,5 +1,8 @@
 //! storage.k8s.io: classes, drivers, attachments.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::TopologySelectorTerm;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass};
 
 use super::support::path::{Errors, Path};
@@ -21,8 +24,14 @@ kind!(StorageClass: CLUSTER { returns_deleted: true, singular: "storageclass", s
         rules::optional_one_of(
             &mut errors, &Path::new("volumeBindingMode"), &self.volume_binding_mode, &["Immediate", "WaitForFirstConsumer"],
         );
-        for (key, _) in self.parameters.iter().flatten().filter(|(key, _)| key.is_empty()) {
-            errors.push(FieldError::invalid("parameters", key, "field can not be empty."));
+        check_parameters(&mut errors, self.parameters.as_ref());
+        let terms = self.allowed_topologies.as_deref().unwrap_or_default();
+        for (index, term) in terms.iter().enumerate() {
+            let path = Path::new("allowedTopologies").index(index);
+            check_topology(&mut errors, &path, term);
+            if terms[..index].contains(term) {
+                errors.push(FieldError::duplicate(path.at("matchLabelExpressions"), ""));
+            }
         }
         if let Some(old) = old {
             let frozen = [
@@ -55,6 +64,41 @@ kind!(StorageClass: CLUSTER { returns_deleted: true, singular: "storageclass", s
         "Age" string: "Time since creation." => print::age,
     );
 );
+
+/// What a driver is told is bounded.
+fn check_parameters(errors: &mut Errors, parameters: Option<&BTreeMap<String, String>>) {
+    const MOST: usize = 512;
+    const LARGEST: usize = 256 * 1024;
+    let Some(parameters) = parameters else { return };
+    if parameters.len() > MOST {
+        errors.push(FieldError::too_long("parameters", MOST));
+        return;
+    }
+    for (key, _) in parameters.iter().filter(|(key, _)| key.is_empty()) {
+        errors.push(FieldError::invalid("parameters", key, "field can not be empty."));
+    }
+    if parameters.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LARGEST {
+        errors.push(FieldError::too_long("parameters", LARGEST));
+    }
+}
+
+/// Where volumes may be made: each key once, with values that differ.
+fn check_topology(errors: &mut Errors, path: &Path, term: &TopologySelectorTerm) {
+    let all = term.match_label_expressions.as_deref().unwrap_or_default();
+    for (index, one) in all.iter().enumerate() {
+        let path = path.at("matchLabelExpressions").index(index);
+        if one.values.is_empty() {
+            errors.push(FieldError::required(path.at("values"), ""));
+        }
+        for (index, value) in one.values.iter().enumerate().filter(|(index, value)| one.values[..*index].contains(value)) {
+            errors.push(FieldError::duplicate(path.at("values").index(index), value));
+        }
+        rules::syntax(errors, &path.at("key"), &one.key, names::qualified);
+        if all[..index].iter().any(|other| other.key == one.key) {
+            errors.push(FieldError::duplicate(path.at("key"), &one.key));
+        }
+    }
+}
 
 kind!(VolumeAttachment: CLUSTER { returns_deleted: true, singular: "volumeattachment", generation: false, subresources: &[Subresource::Status] }
     separate_status!();

@@ -258,7 +258,7 @@ fn rules_of_updates() {
     check::<Service>(
         "{spec: {clusterIP: 10.0.0.1, ports: [{port: 1}]}}",
         "{spec: {clusterIP: 10.0.0.2, ports: [{port: 1}]}}",
-        &["spec.clusterIPs[0]: Invalid value: \"10.0.0.2\": may not change once set"],
+        &["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"],
     );
 }
 

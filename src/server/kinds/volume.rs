@@ -1,15 +1,15 @@
 //! PersistentVolume and PersistentVolumeClaim.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 
 use super::support::path::{Errors, Path};
-use super::support::{print, rules};
+use super::support::{print, resource_names, rules};
+use super::volume_rules::{MODES, basic, check_modes, check_volume, positive};
 use crate::api::quantity::Quantity;
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
-const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-const MODES: &[&str] = &["Block", "Filesystem"];
 const LEGACY_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 kind!(PersistentVolume: CLUSTER { returns_deleted: true, singular: "persistentvolume", short: &["pv"], generation: false, subresources: &[Subresource::Status] }
@@ -62,6 +62,7 @@ kind!(PersistentVolumeClaim: NAMESPACED {
         }
         errors
     }
+    fn validate_status(&self, _old: &Self) -> Errors { check_claim_status(self) }
     columns!(PersistentVolumeClaim;
         "Status" string: "Its phase." => |claim, _| {
             let phase = rules::part(&claim.status).phase.clone().unwrap_or_default();
@@ -99,156 +100,131 @@ pub fn default_claim(spec: &mut PersistentVolumeClaimSpec) {
     spec.volume_mode.get_or_insert_with(|| "Filesystem".into());
 }
 
-fn check_modes(errors: &mut Errors, path: &Path, modes: &[String]) {
-    if modes.is_empty() {
-        errors.push(FieldError::required(path.at("accessModes"), "at least 1 access mode is required"));
-    }
-    for mode in modes {
-        rules::one_of(errors, &path.at("accessModes"), mode, ACCESS_MODES);
-    }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        errors.push(FieldError::forbidden(path.at("accessModes"), "may not use ReadWriteOncePod with other access modes"));
-    }
-}
-
 /// Rules of a claim's spec, also within templates.
 pub fn check_claim(path: &Path, spec: &PersistentVolumeClaimSpec) -> Errors {
     let mut errors = Errors::new();
-    check_modes(&mut errors, path, spec.access_modes.as_deref().unwrap_or_default());
+    check_modes(&mut errors, path, spec.access_modes.as_deref().unwrap_or_default(), "at least 1 access mode is required");
     rules::label_selector(&mut errors, &path.at("selector"), spec.selector.as_ref());
     let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     match requests.and_then(|requests| requests.get("storage")) {
         None => errors.push(FieldError::required(path.at("resources").key("storage"), "")),
-        Some(amount) => {
-            let zero = Quantity::parse("0").ok();
-            let path = path.at("resources").key("storage");
-            if let Some(parsed) = rules::quantity(&mut errors, &path, amount)
-                && Some(parsed) == zero
-            {
-                errors.push(FieldError::invalid(&path, &amount.0, "must be greater than zero"));
-            }
-        }
+        Some(amount) => positive(&mut errors, &path.at("resources").key("storage"), amount),
     }
     rules::optional_syntax(&mut errors, &path.at("storageClassName"), &spec.storage_class_name, names::subdomain);
-    rules::optional_one_of(&mut errors, &path.at("volumeMode"), &spec.volume_mode, MODES);
+    if let Some(mode) = &spec.volume_mode {
+        rules::one_of(&mut errors, &path.at("volumeMode"), mode, MODES);
+    }
+    check_data_sources(&mut errors, path, spec);
+    rules::optional_syntax(&mut errors, &path.at("volumeAttributesClassName"), &spec.volume_attributes_class_name, names::subdomain);
     errors
+}
+
+/// What a claim's volume is filled from: a claim, or an object of another group.
+fn check_data_sources(errors: &mut Errors, path: &Path, spec: &PersistentVolumeClaimSpec) {
+    let (source, reference) = (spec.data_source.as_ref(), spec.data_source_ref.as_ref());
+    let parts = [
+        ("dataSource", source.map(|source| (&source.name, &source.kind, &source.api_group))),
+        ("dataSourceRef", reference.map(|source| (&source.name, &source.kind, &source.api_group))),
+    ];
+    for (field, part) in parts {
+        let Some((name, kind, group)) = part else { continue };
+        let path = path.at(field);
+        rules::required(errors, &path.at("name"), name);
+        rules::required(errors, &path.at("kind"), kind);
+        match rules::str_of(group) {
+            "" if kind != "PersistentVolumeClaim" => {
+                let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+                errors.push(FieldError::invalid(&path, kind, why));
+            }
+            "" => {}
+            group => rules::syntax(errors, &path.at("apiGroup"), group, names::subdomain),
+        }
+    }
+    let Some(reference) = reference else { return };
+    rules::optional_syntax(errors, &path.at("dataSourceRef.namespace"), &reference.namespace, names::label);
+    let Some(source) = source else { return };
+    // Upstream shows the path as the value.
+    let shown = String::from(path.at("dataSource"));
+    if !rules::str_of(&reference.namespace).is_empty() {
+        errors.push(FieldError::invalid(path, shown, "may not be specified when dataSourceRef.namespace is specified"));
+    } else if (&source.api_group, &source.kind, &source.name) != (&reference.api_group, &reference.kind, &reference.name) {
+        errors.push(FieldError::invalid(path, shown, "must match dataSourceRef"));
+    }
 }
 
 fn check_claim_update(errors: &mut Errors, path: &Path, new: &PersistentVolumeClaim, old: &PersistentVolumeClaim) {
-    let (mut new_spec, old_spec) = (rules::part(&new.spec).into_owned(), rules::part(&old.spec));
-    let was_bound = rules::str_of(&rules::part(&old.status).phase) == "Bound";
-    let size = |spec: &PersistentVolumeClaimSpec| {
-        let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        requests.and_then(|requests| requests.get("storage")).and_then(|amount| Quantity::parse(&amount.0).ok())
-    };
-    if let (Some(new_size), Some(old_size)) = (size(&new_spec), size(&old_spec))
-        && new_size < old_size
-    {
-        errors.push(FieldError::forbidden(path.at("resources.requests.storage"), "field can not be less than previous value"));
+    let (mut spec, old_spec) = (rules::part(&new.spec).into_owned(), rules::part(&old.spec));
+    let is_bound = rules::str_of(&rules::part(&new.status).phase) == "Bound";
+    let annotation = |claim: &PersistentVolumeClaim| claim.metadata.annotations.as_ref().and_then(|all| all.get(LEGACY_CLASS)).cloned();
+    let (new_class, old_class) = (annotation(new), annotation(old));
+    if old_spec.storage_class_name.is_none() && old_class.as_ref().is_none_or(|class| spec.storage_class_name.as_ref() == Some(class)) {
+        spec.storage_class_name = None;
+    } else if new_class != old_class {
+        let path = Path::new("metadata").at("annotations").key(LEGACY_CLASS);
+        errors.push(FieldError::invalid(path, new_class.unwrap_or_default(), rules::IMMUTABLE));
     }
     // Everything else is frozen but what binding, growing and reclassing write.
     if rules::str_of(&old_spec.volume_name).is_empty() {
-        new_spec.volume_name = old_spec.volume_name.clone();
+        spec.volume_name.clone_from(&old_spec.volume_name);
     }
-    if was_bound {
-        new_spec.resources = old_spec.resources.clone();
+    let amount = |spec: &PersistentVolumeClaimSpec| {
+        let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        requests.and_then(|requests| requests.get("storage")).cloned()
+    };
+    let (wanted, before) = (amount(&spec), amount(&old_spec));
+    if is_bound {
+        if let (Some(requests), Some(before)) = (spec.resources.as_mut().and_then(|resources| resources.requests.as_mut()), &before) {
+            requests.insert("storage".into(), before.clone());
+        }
+        if spec.volume_attributes_class_name.is_some() {
+            spec.volume_attributes_class_name.clone_from(&old_spec.volume_attributes_class_name);
+        }
     }
-    if old_spec.storage_class_name.is_none() {
-        new_spec.storage_class_name = None;
-    }
-    new_spec.volume_attributes_class_name = old_spec.volume_attributes_class_name.clone();
-    if new_spec != *old_spec {
+    if spec != *old_spec {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(path, why));
     }
+    let parsed = |amount: Option<&Amount>| amount.and_then(|amount| Quantity::parse(&amount.0).ok()).unwrap_or(Quantity::ZERO);
+    let has = parsed(old.status.as_ref().and_then(|status| status.capacity.as_ref()).and_then(|capacity| capacity.get("storage")));
+    let wanted = parsed(wanted.as_ref());
+    // A growth that fails may be taken back, to what there is.
+    if wanted < parsed(before.as_ref()) && wanted <= has {
+        errors.push(FieldError::forbidden(path.at("resources.requests.storage"), "field can not be less than status.capacity"));
+    }
+    let (new_spec, attributes) = (rules::part(&new.spec), path.at("volumeAttributesClassName"));
+    rules::immutable(errors, &Path::new("volumeMode"), &new_spec.volume_mode, &old_spec.volume_mode);
+    if old_spec.volume_attributes_class_name.is_some() {
+        match new_spec.volume_attributes_class_name.as_deref() {
+            None => errors.push(FieldError::forbidden(attributes, "update from non-nil value to nil is forbidden")),
+            Some("") => errors.push(FieldError::forbidden(attributes, "update from non-nil value to an empty string is forbidden")),
+            Some(_) => {}
+        }
+    }
 }
 
-/// Names of the sources that a volume has.
-fn sources(spec: &PersistentVolumeSpec) -> Vec<&'static str> {
-    let all = [
-        ("awsElasticBlockStore", spec.aws_elastic_block_store.is_some()),
-        ("azureDisk", spec.azure_disk.is_some()),
-        ("azureFile", spec.azure_file.is_some()),
-        ("cephfs", spec.cephfs.is_some()),
-        ("cinder", spec.cinder.is_some()),
-        ("csi", spec.csi.is_some()),
-        ("fc", spec.fc.is_some()),
-        ("flexVolume", spec.flex_volume.is_some()),
-        ("flocker", spec.flocker.is_some()),
-        ("gcePersistentDisk", spec.gce_persistent_disk.is_some()),
-        ("glusterfs", spec.glusterfs.is_some()),
-        ("hostPath", spec.host_path.is_some()),
-        ("iscsi", spec.iscsi.is_some()),
-        ("local", spec.local.is_some()),
-        ("nfs", spec.nfs.is_some()),
-        ("photonPersistentDisk", spec.photon_persistent_disk.is_some()),
-        ("portworxVolume", spec.portworx_volume.is_some()),
-        ("quobyte", spec.quobyte.is_some()),
-        ("rbd", spec.rbd.is_some()),
-        ("scaleIO", spec.scale_io.is_some()),
-        ("storageos", spec.storageos.is_some()),
-        ("vsphereVolume", spec.vsphere_volume.is_some()),
-    ];
-    all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
-}
-
-fn check_volume(volume: &PersistentVolume, old: Option<&PersistentVolume>) -> Errors {
+/// What a claim's status says is left.
+fn check_claim_status(claim: &PersistentVolumeClaim) -> Errors {
+    const STATES: &[&str] =
+        &["ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"];
     let mut errors = Errors::new();
-    let (path, spec) = (Path::new("spec"), rules::part(&volume.spec));
-    check_modes(&mut errors, &path, spec.access_modes.as_deref().unwrap_or_default());
-    match &spec.capacity {
-        Some(capacity) if capacity.contains_key("storage") => {
-            if capacity.len() > 1 {
-                errors.push(FieldError::not_supported(path.at("capacity"), capacity, &["storage"]));
-            }
-            rules::resource_list(&mut errors, &path.at("capacity"), Some(capacity));
-        }
-        Some(capacity) if !capacity.is_empty() => errors.push(FieldError::not_supported(path.at("capacity"), capacity, &["storage"])),
-        _ => errors.push(FieldError::required(path.at("capacity"), "")),
+    let (path, status) = (Path::new("status"), rules::part(&claim.status));
+    for (name, amount) in status.capacity.iter().flatten() {
+        basic(&mut errors, &path.at("capacity").key(name), amount);
     }
-    rules::optional_one_of(
-        &mut errors,
-        &path.at("persistentVolumeReclaimPolicy"),
-        &spec.persistent_volume_reclaim_policy,
-        &["Delete", "Recycle", "Retain"],
-    );
-    match sources(&spec)[..] {
-        [] => errors.push(FieldError::required(&path, "must specify a volume type")),
-        [_] => {}
-        [_, ref more @ ..] => {
-            errors.extend(more.iter().map(|name| FieldError::forbidden(path.at(name), "may not specify more than 1 volume type")));
-        }
+    for (name, state) in status.allocated_resource_statuses.iter().flatten() {
+        resource_key(&mut errors, &path.at("allocatedResourceStatus"), name);
+        rules::one_of(&mut errors, &path.at("allocatedResourceStatus"), state, STATES);
     }
-    if let Some(host_path) = &spec.host_path {
-        rules::required(&mut errors, &path.at("hostPath.path"), &host_path.path);
-        if host_path.path.split('/').any(|part| part == "..") {
-            errors.push(FieldError::invalid(path.at("hostPath.path"), &host_path.path, "must not contain '..'"));
-        }
-    }
-    if let Some(local) = &spec.local {
-        rules::required(&mut errors, &path.at("local.path"), &local.path);
-        if spec.node_affinity.is_none() {
-            errors.push(FieldError::required("metadata.annotations", "Local volume requires node affinity"));
-        }
-    }
-    if let Some(nfs) = &spec.nfs {
-        rules::required(&mut errors, &path.at("nfs.server"), &nfs.server);
-        rules::required(&mut errors, &path.at("nfs.path"), &nfs.path);
-    }
-    if let Some(csi) = &spec.csi {
-        rules::required(&mut errors, &path.at("csi.driver"), &csi.driver);
-        rules::required(&mut errors, &path.at("csi.volumeHandle"), &csi.volume_handle);
-    }
-    rules::optional_syntax(&mut errors, &path.at("storageClassName"), &spec.storage_class_name, names::subdomain);
-    rules::optional_one_of(&mut errors, &path.at("volumeMode"), &spec.volume_mode, MODES);
-    if let Some(old) = old.map(|old| rules::part(&old.spec)) {
-        let source =
-            |spec: &PersistentVolumeSpec| (spec.host_path.clone(), spec.local.clone(), spec.nfs.clone(), spec.csi.clone(), sources(spec));
-        if source(&spec) != source(&old) {
-            errors
-                .push(FieldError::forbidden(path.at("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation"));
-        }
-        rules::immutable(&mut errors, &path.at("volumeMode"), &spec.volume_mode, &old.volume_mode);
+    for (name, amount) in status.allocated_resources.iter().flatten() {
+        resource_key(&mut errors, &path.at("allocatedResources"), name);
+        basic(&mut errors, &path.at("allocatedResources").key(name), amount);
     }
     errors
+}
+
+fn resource_key(errors: &mut Errors, path: &Path, name: &str) {
+    rules::syntax(errors, path, name, names::qualified);
+    if resource_names::is_native(name) {
+        rules::one_of(errors, path, name, &["storage"]);
+    }
 }

@@ -34,14 +34,14 @@ pub fn selector_and_template(errors: &mut Errors, path: &Path, selector: &LabelS
 }
 
 /// Pods of a workload are restarted and have no deadline of their own.
-pub fn always_restarts(errors: &mut Errors, path: &Path, template: &PodTemplateSpec) {
+pub fn always_restarts(errors: &mut Errors, path: &Path, template: &PodTemplateSpec, kind: &str) {
     let spec = rules::part(&template.spec);
     let policy = rules::str_of(&spec.restart_policy);
     if policy != "Always" {
         errors.push(FieldError::not_supported(path.at("template.spec.restartPolicy"), policy, &["Always"]));
     }
     if spec.active_deadline_seconds.is_some() {
-        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
         errors.push(FieldError::forbidden(path.at("template.spec.activeDeadlineSeconds"), why));
     }
 }

@@ -9,6 +9,7 @@ pub mod duration;
 pub mod intstr;
 pub mod path;
 pub mod print;
+pub mod resource_names;
 pub mod rules;
 #[cfg(test)]
 pub mod testing;

@@ -2,66 +2,53 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, PodSpec, ResourceRequirements, SecurityContext, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, PodSpec, SecurityContext};
 
 use super::super::subresources::{as_container, forbidden_fields};
-use super::volumes::{Names, local_path};
-use super::{handlers, id, seccomp};
-use crate::api::quantity::Quantity;
+use super::volumes::Names;
+use super::{app_armor, env, handlers, id, mounts, os, resources, seccomp};
 use crate::api::{FieldError, names};
 use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const STANDARD_RESOURCES: &[&str] = &["cpu", "ephemeral-storage", "memory"];
-const FIELD_PATHS: &[&str] = &[
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-const RESOURCE_FIELDS: &[&str] =
-    &["limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"];
 
 /// All containers of a pod, whose names are unique among all of them.
-pub fn check_all(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Names) {
+pub fn check_all(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Names<'_>, is_pod: bool) {
     let mut seen = BTreeSet::new();
-    let host_network = spec.host_network == Some(true);
     if spec.containers.is_empty() {
         errors.push(FieldError::required(path.at("containers"), ""));
     }
     for (index, container) in spec.containers.iter().enumerate() {
         let path = path.at("containers").index(index);
-        check(errors, &path, container, volumes, host_network, &mut seen);
-        handlers::check_all(errors, &path, container);
-        if let Some(policy) = &container.restart_policy {
-            rules::one_of(errors, &path.at("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
+        check(errors, &path, container, volumes, spec, &mut seen);
+        handlers::check_all(errors, &path, container, spec);
+        restart_policy(errors, &path, container);
+        if spec.host_network == Some(true) {
+            host_ports(errors, &path.at("ports"), container, is_pod);
         }
     }
     host_port_conflicts(errors, &path.at("containers"), &spec.containers);
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        let path = path.at("initContainers").index(index);
-        check(errors, &path, container, volumes, host_network, &mut seen);
-        check_init(errors, &path, container);
+        let list = path.at("initContainers");
+        let path = list.index(index);
+        check(errors, &path, container, volumes, spec, &mut seen);
+        check_init(errors, &path, container, spec);
+        // They run one by one; upstream names each as if it were the first.
+        host_port_conflicts(errors, &list, std::slice::from_ref(container));
     }
 }
 
 /// The ephemeral containers of a pod.
-pub fn check_ephemeral(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Names) {
+pub fn check_ephemeral(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes: &Names<'_>) {
     let why = "cannot be set for an Ephemeral Container";
     let members = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let all: Vec<_> = spec.ephemeral_containers.iter().flatten().map(|one| (one, as_container(one))).collect();
     let mut seen: BTreeSet<&str> = members().map(|container| container.name.as_str()).collect();
     for (index, (ephemeral, container)) in all.iter().enumerate() {
         let path = path.index(index);
-        check(errors, &path, container, volumes, spec.host_network == Some(true), &mut seen);
+        check(errors, &path, container, volumes, spec, &mut seen);
+        check_of_pod(errors, &path, &container.image);
         let target = rules::str_of(&ephemeral.target_container_name);
         if !target.is_empty() && !members().any(|container| container.name == target) {
             errors.push(FieldError::not_found(path.at("targetContainerName"), target));
@@ -79,12 +66,10 @@ pub fn check_ephemeral(errors: &mut Errors, path: &Path, spec: &PodSpec, volumes
     }
 }
 
-fn check_init(errors: &mut Errors, path: &Path, container: &Container) {
-    if let Some(policy) = &container.restart_policy {
-        rules::one_of(errors, &path.at("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
-    }
+fn check_init(errors: &mut Errors, path: &Path, container: &Container, pod: &PodSpec) {
+    restart_policy(errors, path, container);
     if container.restart_policy.as_deref() == Some("Always") {
-        handlers::check_all(errors, path, container);
+        handlers::check_all(errors, path, container, pod);
         return;
     }
     let why = "may not be set for init containers without restartPolicy=Always";
@@ -97,54 +82,30 @@ fn check_init(errors: &mut Errors, path: &Path, container: &Container) {
     errors.extend(parts.into_iter().filter(|(_, there)| *there).map(|(field, _)| FieldError::forbidden(path.at(field), why)));
 }
 
-fn check<'a>(
-    errors: &mut Errors,
-    path: &Path,
-    container: &'a Container,
-    volumes: &Names,
-    host_network: bool,
-    seen: &mut BTreeSet<&'a str>,
-) {
+fn check<'a>(errors: &mut Errors, path: &Path, container: &'a Container, volumes: &Names<'_>, pod: &PodSpec, seen: &mut BTreeSet<&'a str>) {
     if rules::required(errors, &path.at("name"), &container.name) {
         rules::syntax(errors, &path.at("name"), &container.name, names::label);
         if !seen.insert(&container.name) {
             errors.push(FieldError::duplicate(path.at("name"), &container.name));
         }
     }
-    let image = rules::str_of(&container.image);
-    if image.is_empty() {
-        errors.push(FieldError::required(path.at("image"), ""));
-    } else if image.trim() != image {
-        errors.push(FieldError::invalid(path.at("image"), image, "must not have leading or trailing whitespace"));
-    }
+    rules::required(errors, &path.at("image"), rules::str_of(&container.image));
     let policy = rules::str_of(&container.termination_message_policy);
     rules::required_one_of(errors, &path.at("terminationMessagePolicy"), policy, &["FallbackToLogsOnError", "File"]);
     let policy = rules::str_of(&container.image_pull_policy);
     rules::required_one_of(errors, &path.at("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
-    ports(errors, &path.at("ports"), container.ports.as_deref().unwrap_or_default(), host_network);
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        env(errors, &path.at("env").index(index), variable);
-    }
-    for (index, source) in container.env_from.iter().flatten().enumerate() {
-        env_from(errors, &path.at("envFrom").index(index), source);
-    }
-    let context = container.security_context.as_ref();
-    let privileged = context.is_some_and(|context| context.privileged == Some(true));
-    mounts(errors, &path.at("volumeMounts"), container.volume_mounts.as_deref().unwrap_or_default(), volumes, privileged);
-    for (index, device) in container.volume_devices.iter().flatten().enumerate() {
-        let path = path.at("volumeDevices").index(index);
-        if rules::required(errors, &path.at("name"), &device.name) && !volumes.contains(device.name.as_str()) {
-            errors.push(FieldError::not_found(path.at("name"), &device.name));
-        }
-        rules::required(errors, &path.at("devicePath"), &device.device_path);
-    }
-    resources(errors, &path.at("resources"), &rules::part(&container.resources));
-    if let Some(context) = context {
-        security(errors, &path.at("securityContext"), context);
+    ports(errors, &path.at("ports"), container.ports.as_deref().unwrap_or_default());
+    env::check(errors, path, container);
+    mounts::check(errors, path, container, volumes);
+    let claims: Vec<&str> = pod.resource_claims.iter().flatten().map(|claim| claim.name.as_str()).collect();
+    resources::check(errors, &path.at("resources"), &rules::part(&container.resources), &claims);
+    resize_policy(errors, &path.at("resizePolicy"), container.resize_policy.as_deref().unwrap_or_default(), pod);
+    if let Some(context) = &container.security_context {
+        security(errors, &path.at("securityContext"), context, pod);
     }
 }
 
-fn ports(errors: &mut Errors, path: &Path, ports: &[ContainerPort], host_network: bool) {
+fn ports(errors: &mut Errors, path: &Path, ports: &[ContainerPort]) {
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
         if let Some(name) = port.name.as_ref().filter(|name| !name.is_empty()) {
@@ -162,12 +123,19 @@ fn ports(errors: &mut Errors, path: &Path, ports: &[ContainerPort], host_network
         }
         if let Some(host_port) = port.host_port.filter(|port| *port != 0) {
             rules::port_number(errors, &path.at("hostPort"), host_port);
-            if host_network && host_port != port.container_port {
-                let why = "must match `hostPort` when `hostNetwork` is true";
-                errors.push(FieldError::invalid(path.at("containerPort"), port.container_port, why));
-            }
         }
         rules::required_one_of(errors, &path.at("protocol"), rules::str_of(&port.protocol), PROTOCOLS);
+    }
+}
+
+/// On the host's network a port is what it is there. Templates may leave that to the pod.
+fn host_ports(errors: &mut Errors, path: &Path, container: &Container, is_pod: bool) {
+    for (index, port) in container.ports.iter().flatten().enumerate() {
+        let host_port = port.host_port.unwrap_or_default();
+        if (is_pod || host_port != 0) && host_port != port.container_port {
+            let why = "must match `containerPort` when `hostNetwork` is true";
+            errors.push(FieldError::invalid(path.index(index).at("hostPort"), host_port, why));
+        }
     }
 }
 
@@ -184,151 +152,56 @@ fn host_port_conflicts(errors: &mut Errors, path: &Path, containers: &[Container
     }
 }
 
-fn env(errors: &mut Errors, path: &Path, variable: &EnvVar) {
-    rules::required_syntax(errors, &path.at("name"), &variable.name, names::env_name);
-    let Some(source) = &variable.value_from else { return };
-    let path = path.at("valueFrom");
-    let sources = [
-        source.field_ref.is_some(),
-        source.resource_field_ref.is_some(),
-        source.config_map_key_ref.is_some(),
-        source.secret_key_ref.is_some(),
-        source.file_key_ref.is_some(),
-    ];
-    match sources.into_iter().filter(|there| *there).count() {
-        0 => {
-            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.push(FieldError::invalid(&path, "", why));
+/// What happens to a running container when its resources change.
+fn resize_policy(errors: &mut Errors, path: &Path, policies: &[ContainerResizePolicy], pod: &PodSpec) {
+    for (index, policy) in policies.iter().enumerate() {
+        if policies[..index].iter().any(|other| other.resource_name == policy.resource_name) {
+            errors.push(FieldError::duplicate(path.index(index), &policy.resource_name));
         }
-        1 => {}
-        _ => errors.push(FieldError::invalid(&path, "", "may not have more than one field specified at a time")),
-    }
-    if !rules::str_of(&variable.value).is_empty() {
-        errors.push(FieldError::invalid(&path, "", "may not be specified when `value` is not empty"));
-    }
-    env_source(errors, &path, source);
-}
-
-fn env_source(errors: &mut Errors, path: &Path, source: &EnvVarSource) {
-    if let Some(field) = &source.field_ref {
-        let path = path.at("fieldRef");
-        rules::required(errors, &path.at("apiVersion"), rules::str_of(&field.api_version));
-        if rules::required(errors, &path.at("fieldPath"), &field.field_path) {
-            field_path(errors, &path.at("fieldPath"), &field.field_path, FIELD_PATHS);
-        }
-    }
-    if let Some(resource) = &source.resource_field_ref {
-        let path = path.at("resourceFieldRef").at("resource");
-        if rules::required(errors, &path, &resource.resource) && !is_hugepages(&resource.resource) {
-            rules::one_of(errors, &path, &resource.resource, RESOURCE_FIELDS);
-        }
-    }
-    let keys = [
-        ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|key| (&key.name, &key.key))),
-        ("secretKeyRef", source.secret_key_ref.as_ref().map(|key| (&key.name, &key.key))),
-    ];
-    for (field, reference) in keys {
-        let Some((name, key)) = reference else { continue };
-        rules::required(errors, &path.at(field).at("name"), name);
-        rules::required_syntax(errors, &path.at(field).at("key"), key, names::config_key);
-    }
-}
-
-fn is_hugepages(field: &str) -> bool {
-    field.starts_with("limits.hugepages-") || field.starts_with("requests.hugepages-")
-}
-
-/// A path of the downward API: a known field, or one label or annotation.
-pub fn field_path(errors: &mut Errors, path: &Path, text: &str, known: &[&str]) {
-    let subscript = |map: &str| text.strip_prefix(map).and_then(|rest| rest.strip_prefix("['")).and_then(|rest| rest.strip_suffix("']"));
-    match (subscript("metadata.labels"), subscript("metadata.annotations")) {
-        (Some(key), _) => rules::syntax(errors, path, key, names::qualified),
-        (_, Some(key)) => rules::syntax(errors, path, &key.to_lowercase(), names::qualified),
-        _ => rules::one_of(errors, path, text, known),
-    }
-}
-
-fn env_from(errors: &mut Errors, path: &Path, source: &EnvFromSource) {
-    rules::optional_syntax(errors, &path.at("prefix"), &source.prefix, names::env_name);
-    match (&source.config_map_ref, &source.secret_ref) {
-        (None, None) => errors.push(FieldError::invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")),
-        (Some(_), Some(_)) => errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time")),
-        (Some(map), None) => drop(rules::required(errors, &path.at("configMapRef.name"), &map.name)),
-        (None, Some(secret)) => drop(rules::required(errors, &path.at("secretRef.name"), &secret.name)),
-    }
-}
-
-fn mounts(errors: &mut Errors, path: &Path, mounts: &[VolumeMount], volumes: &Names, privileged: bool) {
-    for (index, mount) in mounts.iter().enumerate() {
-        let path = path.index(index);
-        if rules::required(errors, &path.at("name"), &mount.name) && !volumes.contains(mount.name.as_str()) {
-            errors.push(FieldError::not_found(path.at("name"), &mount.name));
-        }
-        rules::required(errors, &path.at("mountPath"), &mount.mount_path);
-        if mounts[..index].iter().any(|other| other.mount_path == mount.mount_path) {
-            errors.push(FieldError::invalid(path.at("mountPath"), &mount.mount_path, "must be unique"));
-        }
-        let (sub, expr) = (rules::str_of(&mount.sub_path), rules::str_of(&mount.sub_path_expr));
-        if !sub.is_empty() {
-            local_path(errors, &path.at("subPath"), sub);
-        }
-        if !expr.is_empty() {
-            local_path(errors, &path.at("subPathExpr"), expr);
-        }
-        if !sub.is_empty() && !expr.is_empty() {
-            errors.push(FieldError::invalid(path.at("subPathExpr"), expr, "subPathExpr and subPath are mutually exclusive"));
-        }
-        let propagation = &mount.mount_propagation;
-        rules::optional_one_of(errors, &path.at("mountPropagation"), propagation, &["Bidirectional", "HostToContainer", "None"]);
-        if propagation.as_deref() == Some("Bidirectional") && !privileged {
-            let why = "Bidirectional mount propagation is available only to privileged containers";
-            errors.push(FieldError::forbidden(path.at("mountPropagation"), why));
+        rules::required_one_of(errors, path, &policy.resource_name, &["cpu", "memory"]);
+        rules::required_one_of(errors, path, &policy.restart_policy, &["NotRequired", "RestartContainer"]);
+        if pod.restart_policy.as_deref() == Some("Never") && policy.restart_policy != "NotRequired" {
+            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(path, &policy.restart_policy, why));
         }
     }
 }
 
-/// Names, amounts, and requests within limits.
-pub fn resources(errors: &mut Errors, path: &Path, resources: &ResourceRequirements) {
-    let parse = |text: &str| Quantity::parse(text).ok();
-    for (field, list) in [("limits", &resources.limits), ("requests", &resources.requests)] {
-        for (name, amount) in list.iter().flatten() {
-            let path = path.at(field).key(name);
-            rules::syntax(errors, &path, name, names::qualified);
-            if !name.contains('/') && !STANDARD_RESOURCES.contains(&name.as_str()) && !name.starts_with("hugepages-") {
-                errors.push(FieldError::invalid(&path, name, "must be a standard resource type or fully qualified"));
-                errors.push(FieldError::invalid(&path, name, "must be a standard resource for containers"));
-            }
-            rules::quantity(errors, &path, amount);
-        }
+/// When a container is started again, where it says so itself.
+fn restart_policy(errors: &mut Errors, path: &Path, container: &Container) {
+    let exits = container.restart_policy_rules.as_deref().unwrap_or_default();
+    match &container.restart_policy {
+        Some(policy) => rules::one_of(errors, &path.at("restartPolicy"), policy, &["Always", "Never", "OnFailure"]),
+        None if exits.is_empty() => {}
+        None => errors.push(FieldError::required(path.at("restartPolicy"), "must specify restartPolicy when restart rules are used")),
     }
-    for (name, request) in resources.requests.iter().flatten() {
-        let extended = name.contains('/') || name.starts_with("hugepages-");
-        let limit = resources.limits.as_ref().and_then(|limits| limits.get(name));
-        let path = path.at("requests");
-        match limit {
-            Some(limit) => {
-                let (Some(asked), Some(bound)) = (parse(&request.0), parse(&limit.0)) else { continue };
-                if extended && asked != bound {
-                    errors.push(FieldError::invalid(&path, &request.0, format!("must be equal to {name} limit of {}", limit.0)));
-                } else if asked > bound {
-                    errors.push(FieldError::invalid(
-                        &path,
-                        &request.0,
-                        format!("must be less than or equal to {name} limit of {}", limit.0),
-                    ));
-                }
-            }
-            None if extended => errors.push(FieldError::required(path, "Limit must be set for non overcommitable resources")),
-            None => {}
+    for (index, rule) in exits.iter().enumerate() {
+        let path = path.at("restartPolicyRules").index(index);
+        rules::one_of(errors, &path.at("action"), &rule.action, &["Restart", "RestartAllContainers"]);
+        if let Some(codes) = &rule.exit_codes {
+            rules::one_of(errors, &path.at("exitCodes.operator"), &codes.operator, &["In", "NotIn"]);
         }
     }
 }
 
-fn security(errors: &mut Errors, path: &Path, context: &SecurityContext) {
+/// What holds of the containers of a pod, and not of those of a template.
+pub fn check_of_pod(errors: &mut Errors, path: &Path, image: &Option<String>) {
+    let image = rules::str_of(image);
+    if image.trim() != image {
+        errors.push(FieldError::invalid(path.at("image"), image, "must not have leading or trailing whitespace"));
+    }
+}
+
+fn security(errors: &mut Errors, path: &Path, context: &SecurityContext, pod: &PodSpec) {
     id(errors, &path.at("runAsUser"), context.run_as_user);
     id(errors, &path.at("runAsGroup"), context.run_as_group);
     rules::optional_one_of(errors, &path.at("procMount"), &context.proc_mount, &["Default", "Unmasked"]);
+    if context.proc_mount.as_deref() == Some("Unmasked") && pod.host_users != Some(false) {
+        errors.push(FieldError::invalid(path.at("procMount"), "Unmasked", "`hostUsers` must be false to use `Unmasked`"));
+    }
     seccomp(errors, &path.at("seccompProfile"), context.seccomp_profile.as_ref());
+    app_armor(errors, &path.at("appArmorProfile"), context.app_armor_profile.as_ref());
+    os::windows_options(errors, &path.at("windowsOptions"), context.windows_options.as_ref());
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";

@@ -1,6 +1,6 @@
 //! Rules of probes and lifecycle hooks: exactly one handler, well formed.
 
-use k8s_openapi::api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction};
+use k8s_openapi::api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, PodSpec, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::{FieldError, names};
@@ -8,11 +8,12 @@ use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;
 
 /// The hooks and probes of one container.
-pub fn check_all(errors: &mut Errors, path: &Path, container: &Container) {
+pub fn check_all(errors: &mut Errors, path: &Path, container: &Container, pod: &PodSpec) {
+    let grace = pod.termination_grace_period_seconds;
     if let Some(lifecycle) = &container.lifecycle {
         for (field, hook) in [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)] {
             if let Some(hook) = hook {
-                lifecycle_handler(errors, &path.at("lifecycle").at(field), hook);
+                lifecycle_handler(errors, &path.at("lifecycle").at(field), hook, grace);
             }
         }
     }
@@ -43,12 +44,14 @@ struct Handlers<'a> {
     tcp: Option<&'a TCPSocketAction>,
     grpc: Option<&'a GRPCAction>,
     sleep: Option<i64>,
+    /// How long the pod may take to end, which sleeping may not pass.
+    grace: Option<i64>,
 }
 
-fn lifecycle_handler(errors: &mut Errors, path: &Path, hook: &LifecycleHandler) {
+fn lifecycle_handler(errors: &mut Errors, path: &Path, hook: &LifecycleHandler, grace: Option<i64>) {
     let sleep = hook.sleep.as_ref().map(|sleep| sleep.seconds);
-    let all =
-        Handlers { exec: hook.exec.as_ref(), http: hook.http_get.as_ref(), tcp: hook.tcp_socket.as_ref(), sleep, ..Default::default() };
+    let (exec, http, tcp) = (hook.exec.as_ref(), hook.http_get.as_ref(), hook.tcp_socket.as_ref());
+    let all = Handlers { exec, http, tcp, grpc: None, sleep, grace };
     handlers(errors, path, &all);
 }
 
@@ -58,7 +61,7 @@ fn check_probe(errors: &mut Errors, path: &Path, probe: &Probe) {
         http: probe.http_get.as_ref(),
         tcp: probe.tcp_socket.as_ref(),
         grpc: probe.grpc.as_ref(),
-        sleep: None,
+        ..Handlers::default()
     };
     handlers(errors, path, &all);
     let counts = [
@@ -106,7 +109,11 @@ fn handlers(errors: &mut Errors, path: &Path, all: &Handlers<'_>) {
     if first(errors, "sleep", all.sleep.is_some())
         && let Some(seconds) = all.sleep
     {
-        rules::non_negative(errors, &path.at("sleep.seconds"), seconds);
+        let grace = all.grace.unwrap_or(i64::MAX);
+        if !(0..=grace).contains(&seconds) {
+            let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+            errors.push(FieldError::invalid(path.at("sleep"), seconds, why));
+        }
     }
     if count == 0 {
         errors.push(FieldError::required(path, "must specify a handler type"));
@@ -117,12 +124,12 @@ fn http(errors: &mut Errors, path: &Path, action: &HTTPGetAction) {
     rules::required(errors, &path.at("path"), rules::str_of(&action.path));
     port(errors, &path.at("port"), &action.port);
     rules::one_of(errors, &path.at("scheme"), rules::str_of(&action.scheme), &["HTTP", "HTTPS"]);
-    for (index, header) in action.http_headers.iter().flatten().enumerate() {
+    for header in action.http_headers.iter().flatten() {
         let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if header.name.is_empty() || !header.name.bytes().all(token) {
             let why = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
                        validation is '[-A-Za-z0-9]+')";
-            errors.push(FieldError::invalid(path.at("httpHeaders").index(index).at("name"), &header.name, why));
+            errors.push(FieldError::invalid(path.at("httpHeaders"), &header.name, why));
         }
     }
 }

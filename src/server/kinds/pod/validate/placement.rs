@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Affinity, NodeSelector, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
 use crate::api::{FieldError, names};
 use crate::server::kinds::node::TAINT_EFFECTS;
 use crate::server::kinds::support::path::{Errors, Path};
@@ -17,7 +19,7 @@ pub fn check(errors: &mut Errors, path: &Path, spec: &PodSpec) {
     let gates = spec.scheduling_gates.as_deref().unwrap_or_default();
     for (index, gate) in gates.iter().enumerate() {
         let path = path.at("schedulingGates").index(index);
-        rules::syntax(errors, &path.at("name"), &gate.name, names::qualified);
+        rules::syntax(errors, &path, &gate.name, names::qualified);
         if gates[..index].contains(gate) {
             errors.push(FieldError::duplicate(&path, &gate.name));
         }
@@ -46,7 +48,7 @@ fn tolerations(errors: &mut Errors, path: &Path, tolerations: &[Toleration]) {
                 }
             }
             "Exists" if !value.is_empty() => {
-                errors.push(FieldError::invalid(path.at("operator"), one, "value must be empty when `operator` is 'Exists'"));
+                errors.push(FieldError::invalid(path.at("operator"), value, "value must be empty when `operator` is 'Exists'"));
             }
             "Exists" => {}
             other => rules::one_of(errors, &path.at("operator"), other, &["Equal", "Exists"]),
@@ -64,15 +66,14 @@ fn spreading(errors: &mut Errors, path: &Path, spec: &PodSpec) {
         }
         if one.topology_key.is_empty() {
             errors.push(FieldError::required(path.at("topologyKey"), "can not be empty"));
-        } else {
-            rules::syntax(errors, &path.at("topologyKey"), &one.topology_key, names::qualified);
         }
         rules::one_of(errors, &path.at("whenUnsatisfiable"), &one.when_unsatisfiable, &["DoNotSchedule", "ScheduleAnyway"]);
         let same = |other: &&_| -> bool {
             let other: &k8s_openapi::api::core::v1::TopologySpreadConstraint = other;
             other.topology_key == one.topology_key && other.when_unsatisfiable == one.when_unsatisfiable
         };
-        if all[..index].iter().any(|other| same(&other)) {
+        // Upstream names the first of two.
+        if all[index + 1..].iter().any(|other| same(&other)) {
             let pair = format!("{{{}, {}}}", one.topology_key, one.when_unsatisfiable);
             errors.push(FieldError::duplicate(path.at("{topologyKey, whenUnsatisfiable}"), pair));
         }
@@ -85,9 +86,58 @@ fn spreading(errors: &mut Errors, path: &Path, spec: &PodSpec) {
                 errors.push(FieldError::invalid(path.at("minDomains"), domains, why));
             }
         }
-        rules::optional_one_of(errors, &path.at("nodeAffinityPolicy"), &one.node_affinity_policy, &["Honor", "Ignore"]);
-        rules::optional_one_of(errors, &path.at("nodeTaintsPolicy"), &one.node_taints_policy, &["Honor", "Ignore"]);
+        for (field, policy) in [("nodeAffinityPolicy", &one.node_affinity_policy), ("nodeTaintsPolicy", &one.node_taints_policy)] {
+            if let Some(policy) = policy {
+                rules::one_of(errors, &path.at(field), policy, &["Honor", "Ignore"]);
+            }
+        }
+        spread_keys(errors, &path.at("matchLabelKeys"), one.match_label_keys.as_deref().unwrap_or_default(), one.label_selector.as_ref());
         rules::label_selector(errors, &path.at("labelSelector"), one.label_selector.as_ref());
+    }
+}
+
+/// The keys that a selector speaks of.
+fn keys_of(selector: &LabelSelector) -> impl Iterator<Item = &str> {
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key.as_str());
+    labels.chain(selector.match_expressions.iter().flatten().map(|requirement| requirement.key.as_str()))
+}
+
+/// Keys whose values are the pod's own, for a constraint that does not speak of them itself.
+fn spread_keys(errors: &mut Errors, path: &Path, keys: &[String], selector: Option<&LabelSelector>) {
+    if !keys.is_empty() && selector.is_none() {
+        errors.push(FieldError::forbidden(path, "must not be specified when labelSelector is not set"));
+    }
+    for (index, key) in keys.iter().enumerate() {
+        rules::syntax(errors, &path.index(index), key, names::qualified);
+        if selector.is_some_and(|selector| keys_of(selector).any(|other| other == key)) {
+            errors.push(FieldError::invalid(path.index(index), key, "exists in both matchLabelKeys and labelSelector"));
+        }
+    }
+}
+
+/// The same of a term, whose selector holds requirements that were made of its keys when the pod was created.
+fn term_keys(errors: &mut Errors, path: &Path, term: &PodAffinityTerm) {
+    let (matching, mismatching) =
+        (term.match_label_keys.as_deref().unwrap_or_default(), term.mismatch_label_keys.as_deref().unwrap_or_default());
+    for (field, keys) in [("matchLabelKeys", matching), ("mismatchLabelKeys", mismatching)] {
+        if !keys.is_empty() && term.label_selector.is_none() {
+            errors.push(FieldError::forbidden(path.at(field), "must not be specified when labelSelector is not set"));
+            continue;
+        }
+        for (index, key) in keys.iter().enumerate() {
+            rules::syntax(errors, &path.at(field).index(index), key, names::qualified);
+        }
+    }
+    for (index, key) in matching.iter().enumerate() {
+        // Once is what was made of the key; twice is somebody's own requirement.
+        let times = term.label_selector.iter().flat_map(keys_of).filter(|other| other == key).count();
+        for _ in 1..times {
+            errors.push(FieldError::invalid(path.index(index), key, "exists in both matchLabelKeys and labelSelector"));
+        }
+    }
+    for (index, key) in matching.iter().enumerate().filter(|(_, key)| mismatching.contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(FieldError::invalid(path.at("matchLabelKeys").index(index), key, why));
     }
 }
 
@@ -102,7 +152,8 @@ fn affinity(errors: &mut Errors, path: &Path, affinity: &Affinity) {
         for (index, term) in node.preferred_during_scheduling_ignored_during_execution.iter().flatten().enumerate() {
             let path = path.at(PREFERRED).index(index);
             weight(errors, &path, term.weight);
-            node_term(errors, &path.at("preference"), &term.preference);
+            // A preference that no node can meet does no harm.
+            node_term(errors, &path.at("preference"), &term.preference, false);
         }
     }
     if let Some(pods) = &affinity.pod_affinity {
@@ -129,11 +180,11 @@ pub fn node_selector(errors: &mut Errors, path: &Path, selector: &NodeSelector) 
         errors.push(FieldError::required(path.at("nodeSelectorTerms"), "must have at least one node selector term"));
     }
     for (index, term) in selector.node_selector_terms.iter().enumerate() {
-        node_term(errors, &path.at("nodeSelectorTerms").index(index), term);
+        node_term(errors, &path.at("nodeSelectorTerms").index(index), term, true);
     }
 }
 
-fn node_term(errors: &mut Errors, path: &Path, term: &NodeSelectorTerm) {
+fn node_term(errors: &mut Errors, path: &Path, term: &NodeSelectorTerm, check_values: bool) {
     for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
         let path = path.at("matchExpressions").index(index);
         let values = requirement.values.as_deref().unwrap_or_default();
@@ -153,6 +204,9 @@ fn node_term(errors: &mut Errors, path: &Path, term: &NodeSelectorTerm) {
             other => errors.push(FieldError::invalid(path.at("operator"), other, "not a valid selector operator")),
         }
         rules::syntax(errors, &path.at("key"), &requirement.key, names::qualified);
+        for (index, value) in values.iter().enumerate().filter(|_| check_values) {
+            rules::syntax(errors, &path.at("values").index(index), value, names::label_value);
+        }
     }
     for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
         let path = path.at("matchFields").index(index);
@@ -166,6 +220,10 @@ fn node_term(errors: &mut Errors, path: &Path, term: &NodeSelectorTerm) {
         }
         if requirement.key != "metadata.name" {
             errors.push(FieldError::invalid(path.at("key"), &requirement.key, "not a valid field selector key"));
+            continue;
+        }
+        for (index, name) in requirement.values.iter().flatten().enumerate() {
+            rules::syntax(errors, &path.at("values").index(index), name, names::subdomain);
         }
     }
 }
@@ -188,11 +246,11 @@ fn pod_term(errors: &mut Errors, path: &Path, term: &PodAffinityTerm) {
     rules::label_selector(errors, &path.at("labelSelector"), term.label_selector.as_ref());
     rules::label_selector(errors, &path.at("namespaceSelector"), term.namespace_selector.as_ref());
     for namespace in term.namespaces.iter().flatten() {
-        rules::syntax(errors, &path.at("namespaces"), namespace, names::label);
+        rules::syntax(errors, &path.at("namespace"), namespace, names::label);
     }
+    term_keys(errors, path, term);
     if term.topology_key.is_empty() {
         errors.push(FieldError::required(path.at("topologyKey"), "can not be empty"));
-    } else {
-        rules::syntax(errors, &path.at("topologyKey"), &term.topology_key, names::qualified);
     }
+    rules::syntax(errors, &path.at("topologyKey"), &term.topology_key, names::qualified);
 }

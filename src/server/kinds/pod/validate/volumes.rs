@@ -1,36 +1,37 @@
 //! Rules of volumes: unique names, exactly one source, well formed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource, Volume};
 
-use super::container::field_path;
+use super::env::{field_ref, resource_ref};
 use crate::api::{FieldError, names};
 use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;
-use crate::server::kinds::volume as claims;
+use crate::server::kinds::{volume as claims, volume_rules as named};
 
-/// The names of a pod's volumes.
-pub type Names = BTreeSet<String>;
+/// The volumes of a pod, by name.
+pub type Names<'a> = BTreeMap<&'a str, &'a Volume>;
 
-const HOST_PATH_TYPES: &[&str] = &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 const DOWNWARD_PATHS: &[&str] = &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
-/// Checks all volumes and returns the names that mounts may use.
-pub fn check(errors: &mut Errors, path: &Path, volumes: &[Volume]) -> Names {
-    let mut seen = Names::new();
+/// Checks all volumes and returns those that mounts may name: the good ones.
+pub fn check<'a>(errors: &mut Errors, path: &Path, volumes: &'a [Volume]) -> Names<'a> {
+    let mut good = Names::new();
     for (index, volume) in volumes.iter().enumerate() {
         let path = path.index(index);
-        if rules::required(errors, &path.at("name"), &volume.name) {
-            rules::syntax(errors, &path.at("name"), &volume.name, names::label);
-            if !seen.insert(volume.name.clone()) {
-                errors.push(FieldError::duplicate(path.at("name"), &volume.name));
-            }
-        }
+        let before = errors.len();
         sources(errors, &path, volume);
         check_source(errors, &path, volume);
+        rules::required_syntax(errors, &path.at("name"), &volume.name, names::label);
+        if good.contains_key(volume.name.as_str()) {
+            errors.push(FieldError::duplicate(path.at("name"), &volume.name));
+        }
+        if errors.len() == before {
+            good.insert(&volume.name, volume);
+        }
     }
-    seen
+    good
 }
 
 /// A relative path that stays below its root.
@@ -88,12 +89,7 @@ fn check_source(errors: &mut Errors, path: &Path, volume: &Volume) {
         rules::quantity(errors, &path.at("emptyDir.sizeLimit"), limit);
     }
     if let Some(source) = &volume.host_path {
-        let path = path.at("hostPath");
-        rules::required(errors, &path.at("path"), &source.path);
-        if source.path.split('/').any(|part| part == "..") {
-            errors.push(FieldError::invalid(path.at("path"), &source.path, "must not contain '..'"));
-        }
-        rules::one_of(errors, &path.at("type"), rules::str_of(&source.type_), HOST_PATH_TYPES);
+        named::check_host_path(errors, &path.at("hostPath"), source);
     }
     if let Some(source) = &volume.secret {
         let path = path.at("secret");
@@ -119,14 +115,15 @@ fn check_source(errors: &mut Errors, path: &Path, volume: &Volume) {
         rules::required(errors, &path.at("persistentVolumeClaim.claimName"), &source.claim_name);
     }
     if let Some(source) = &volume.nfs {
-        rules::required(errors, &path.at("nfs.server"), &source.server);
-        rules::required(errors, &path.at("nfs.path"), &source.path);
-        if !source.path.starts_with('/') {
-            errors.push(FieldError::invalid(path.at("nfs.path"), &source.path, "must be an absolute path"));
-        }
+        named::check_nfs(errors, &path.at("nfs"), source);
     }
     if let Some(source) = &volume.csi {
-        rules::required_syntax(errors, &path.at("csi.driver"), &source.driver, names::subdomain);
+        let path = path.at("csi");
+        named::check_driver(errors, &path.at("driver"), &source.driver);
+        if let Some(secret) = &source.node_publish_secret_ref {
+            rules::required(errors, &path.at("nodePublishSecretRef.name"), &secret.name);
+            rules::optional_syntax(errors, &path.at("name"), &Some(secret.name.clone()), names::subdomain);
+        }
     }
     if let Some(source) = &volume.ephemeral {
         let path = path.at("ephemeral.volumeClaimTemplate");
@@ -175,15 +172,13 @@ fn downward(errors: &mut Errors, path: &Path, files: Option<&[DownwardAPIVolumeF
                 errors.push(FieldError::invalid(&path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
             }
             (None, None) => errors.push(FieldError::required(&path, "one of fieldRef and resourceFieldRef is required")),
-            (Some(field), None) => {
-                if rules::required(errors, &path.at("fieldRef.fieldPath"), &field.field_path) {
-                    field_path(errors, &path.at("fieldRef.fieldPath"), &field.field_path, DOWNWARD_PATHS);
-                }
-            }
+            (Some(field), None) => field_ref(errors, &path.at("fieldRef"), field, DOWNWARD_PATHS),
             (None, Some(resource)) => {
                 // Outside of a container there is none to mean without its name.
-                rules::required(errors, &path.at("resourceFieldRef.containerName"), rules::str_of(&resource.container_name));
-                rules::required(errors, &path.at("resourceFieldRef.resource"), &resource.resource);
+                let path = path.at("resourceFieldRef");
+                if rules::required(errors, &path.at("containerName"), rules::str_of(&resource.container_name)) {
+                    resource_ref(errors, &path, resource);
+                }
             }
         }
     }
