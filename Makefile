@@ -21,6 +21,9 @@ check: ## Format, lints, licences
 	cargo clippy --all-targets -- -D warnings
 	tests/support/deny
 
+fuzz: ## Feed every border made-up input (FUZZ_SECONDS each, 600 by default; TARGETS names some)
+	fuzz/run $(TARGETS)
+
 release: ## The static executable that is shipped
 	cargo build --release
 	@ls -l $(RELEASE)
@@ -40,4 +43,4 @@ clients: ## Install the foreign clients that the tests drive, and what else they
 	tests/support/deps npm:npm
 	tests/support/clients target/clients
 
-.PHONY: help run test check release bench install deps clients
+.PHONY: help run test check fuzz release bench install deps clients

@@ -8,6 +8,8 @@ mod auth;
 mod custom;
 mod kinds;
 mod mutations;
+mod mutator;
+mod objects;
 mod outbound;
 mod peer;
 mod policies;
