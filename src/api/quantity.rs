@@ -51,6 +51,7 @@ const BINARY: &[(&str, u32)] = &[("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40),
 /// An amount of something.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quantity {
+    /// Never the least number there is, whose opposite there is not.
     nano: i128,
     format: Format,
 }
@@ -262,7 +263,7 @@ impl Ord for Quantity {
 impl Quantity {
     /// A sum keeps the format of its first part, unless that is zero.
     fn with(self, other: Quantity, nano: i128) -> Quantity {
-        Quantity { nano, format: if self.is_zero() { other.format } else { self.format } }
+        Quantity { nano: nano.max(-i128::MAX), format: if self.is_zero() { other.format } else { self.format } }
     }
 }
 
@@ -392,6 +393,13 @@ mod tests {
         assert_eq!(parse(&format!("0.{}1", "0".repeat(500))), parse("1n"));
         assert_eq!(parse("0e1000000"), Quantity::ZERO);
         assert_eq!((parse("1e28") + parse("1e1000")).value(), i64::MAX);
+        // The least sum has an opposite, and can be shown.
+        for (a, b) in [("-1e1000", "-1e1000"), ("-1e1000", "-1n")] {
+            let least = parse(a) + parse(b);
+            assert_eq!(parse(&least.to_string()), least, "{a} + {b}");
+            assert_eq!(-(-least), least, "{a} + {b}");
+            assert_eq!(-least - least - least, -least, "{a} + {b}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod aggregation;
 mod apply;
 mod auth;
 mod custom;
+mod found;
 mod kinds;
 mod mutations;
 mod mutator;

@@ -44,12 +44,16 @@ pub(super) fn object(kind: &KindDef, body: &Body, validation: FieldValidation) -
 /// Tree to object, defaults applied. `problems` are those found while the tree was read.
 pub(super) fn typed(kind: &KindDef, tree: Value, mut problems: Vec<String>, validation: FieldValidation) -> Result<Decoded, Status> {
     check_type(kind, &tree)?;
+    let before_zero = names_year_before_zero(&tree);
     let decoded = kind.decode(tree, &mut |path| {
         if problems.len() < MAX_REPORTED {
             problems.push(format!("unknown field \"{path}\""));
         }
     });
     let mut object = decoded.map_err(|fault| wrong_type(kind, &fault))?;
+    if before_zero {
+        kind.decode(object.to_value(), &mut |_| {}).map_err(|fault| wrong_type(kind, &fault))?;
+    }
     match validation {
         FieldValidation::Ignore => problems.clear(),
         FieldValidation::Strict if !problems.is_empty() => {
@@ -126,6 +130,17 @@ fn check_type(kind: &KindDef, tree: &Value) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+/// Whether a text looks like a time before the year zero. Times are read with such years but have no form to be written in (Go's
+/// parser refuses them), so that an object with one could not be read again. Whether it stands where a time is meant, only the type knows.
+fn names_year_before_zero(tree: &Value) -> bool {
+    match tree {
+        Value::String(text) => text.starts_with("-0") && text.len() >= "-000001-01-01".len(),
+        Value::Array(items) => items.iter().any(names_year_before_zero),
+        Value::Object(map) => map.values().any(names_year_before_zero),
+        _ => false,
+    }
 }
 
 /// 400 for a field of the wrong type, naming the field.
