@@ -1,28 +1,28 @@
-//! A private host: network, mount, UTS, IPC and pid namespaces, a part of each cgroup hierarchy, and a machine outside, beside it.
+//! A private host: network, mount, UTS, IPC and pid namespaces, and a part of each cgroup hierarchy; `eth0` is on a [`Lan`].
 //!
-//! `eth0` is 10.99.0.2/24; the outside is 10.99.0.1; no route leads further. The thread that makes a host enters its network, so
-//! that its own connections, and those of threads and runtimes made later, come from the host. One host per thread.
+//! [`Host::new`] makes one with a lan of its own, and the calling thread enters its network, so that its own connections, and those of
+//! threads and runtimes made later, come from the host. Several hosts that reach each other are made by [`Lan::host`].
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
-
 use super::eventually;
+use super::lan::{Lan, Place, enter, within};
 
 /// Programs that a host can't be made without.
 pub const TOOLS: &[&str] = &["bash", "unshare", "nsenter", "setpriv", "timeout", "ip", "mount"];
-/// The host's address, as seen from outside.
+/// The address of the first host of a lan, as seen from outside.
 pub const ADDRESS: &str = "10.99.0.2";
-/// How many hosts may run at once, over all test processes: the machine is small.
-const AT_ONCE: usize = 2;
 const CGROUPS: &str = "/sys/fs/cgroup";
-const PREFIX: &str = "orch-e2e-";
+/// What files, groups and locks of hosts are called.
+pub const PREFIX: &str = "orch-e2e-";
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -30,19 +30,28 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 pub struct Host {
     /// Its files; gone with it.
     pub dir: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// Where its link is, and its address there.
+    pub place: Place,
     holder: Child,
     init: u32,
-    outside: u32,
     group: String,
     tempdir: Option<tempfile::TempDir>,
     // Released last.
-    _turn: fs::File,
+    lan: Arc<Lan>,
 }
 
 impl Host {
-    /// Waits for a turn, and makes one.
+    /// Waits for a turn, makes one, and enters its network.
     pub fn new() -> Host {
-        let turn = take_turn();
+        let host = Lan::new().host();
+        host.enter();
+        host
+    }
+
+    /// One at this place of the lan; see [`Lan::host`].
+    pub fn on(lan: Arc<Lan>, name: String, place: Place) -> Host {
         remove_stale();
         let group = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let tempdir = tempfile::Builder::new().prefix(&format!("{group}-")).tempdir().unwrap();
@@ -52,18 +61,17 @@ impl Host {
             .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"])
             .args(["--mount-proc", "bash"])
             .arg(script)
-            .args([tempdir.path().as_os_str(), group.as_ref()])
+            .args([tempdir.path().as_os_str(), group.as_ref(), name.as_ref()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let outside = line.trim().strip_prefix("ready ").and_then(|pid| pid.parse().ok());
-        let outside = outside.unwrap_or_else(|| panic!("the host can't be set up; it said {line:?}"));
+        assert_eq!(line, "ready\n", "the host can't be set up");
         let init = only_child(holder.id()).expect("unshare has a child");
-        let host = Host { dir: tempdir.path().into(), holder, init, outside, group, tempdir: Some(tempdir), _turn: turn };
-        enter(&host.network());
+        let host = Host { dir: tempdir.path().into(), name, place, holder, init, group, tempdir: Some(tempdir), lan };
+        host.lan.connect(&host.place, &host.network());
         host
     }
 
@@ -71,8 +79,41 @@ impl Host {
         format!("/proc/{}/ns/net", self.init).into()
     }
 
-    fn outside_network(&self) -> PathBuf {
-        format!("/proc/{}/root/proc/{}/ns/net", self.init, self.outside).into()
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.place.address
+    }
+
+    /// The calling thread's connections come from this host from now on.
+    pub fn enter(&self) {
+        enter(&self.network());
+    }
+
+    /// Runs this in the network of this host.
+    pub fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        within(&self.network(), job)
+    }
+
+    /// Runs this in the network outside.
+    pub fn outside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        self.lan.inside(job)
+    }
+
+    /// Cuts the host off, as if its cable were pulled; nothing on it is told but that the carrier is gone.
+    pub fn cut(&self) {
+        self.lan.plug(&self.place, false);
+    }
+
+    /// Undoes [`Host::cut`].
+    pub fn heal(&self) {
+        self.lan.plug(&self.place, true);
+    }
+
+    /// Gives the host another address on its segment instead of the one it has.
+    pub fn readdress(&mut self, address: Ipv4Addr) {
+        let old = self.place.clone();
+        self.place.address = address;
+        self.lan.readdress(&old, &self.place, &self.network());
     }
 
     /// A command on this host. It dies with the process that starts it.
@@ -95,18 +136,6 @@ impl Host {
     pub fn sh(&self, script: &str) -> String {
         let output = self.limited(Duration::from_secs(30), "bash").args(["-euc", script]).output().unwrap();
         checked(script, output)
-    }
-
-    /// Runs this in the network outside.
-    pub fn outside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
-        let network = self.outside_network();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                enter(&network);
-                job()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
     }
 
     /// Processes of this host whose command line contains `marker`: pid (as seen from the test) and start time.
@@ -166,11 +195,6 @@ impl Drop for Host {
     }
 }
 
-fn enter(network: &Path) {
-    let file = fs::File::open(network).unwrap_or_else(|e| panic!("{}: {e}", network.display()));
-    setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-}
-
 /// The child of a process that has one.
 pub fn only_child(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
@@ -183,20 +207,6 @@ pub fn checked(what: &str, output: Output) -> String {
     let how = output.status.code().map_or_else(|| format!("signal {:?}", output.status.signal()), |code| format!("exit code {code}"));
     assert!(output.status.success(), "{what}: {how}\n{out}{err}");
     out.into_owned()
-}
-
-/// One of a few locks, held as long as the file is open.
-fn take_turn() -> fs::File {
-    let dir = std::env::temp_dir();
-    eventually(Duration::from_secs(900), "a turn to run a host", || {
-        for turn in 0..AT_ONCE {
-            let file = fs::File::create(dir.join(format!("{PREFIX}turn.{turn}"))).map_err(|e| e.to_string())?;
-            if file.try_lock().is_ok() {
-                return Ok(file);
-            }
-        }
-        Err("others run".into())
-    })
 }
 
 fn hierarchies() -> Vec<PathBuf> {

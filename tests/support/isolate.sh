@@ -1,5 +1,5 @@
 # Sourced as the first process of new net, mount, UTS, IPC and pid namespaces: makes them a host. What must go afterwards are the
-# groups named $1 in each cgroup hierarchy; everything else goes with the processes.
+# groups named $1 in each cgroup hierarchy; everything else goes with the processes. $2 is the host's name.
 export PATH="$PATH:/usr/sbin:/sbin"
 
 # Each hierarchy is seen from a group of this host's own, so that its groups can collide with nobody's and are found afterwards.
@@ -14,7 +14,7 @@ own_part() {
 isolate() {
 	local group=$1 root=/sys/fs/cgroup hierarchy
 	mount --make-rprivate /
-	hostname node-a
+	hostname "${2:-node-a}"
 	mount -t tmpfs -o mode=755 tmpfs /run
 	if [[ -e $root/cgroup.controllers ]]; then
 		sed 's/[^ ]*/+&/g' $root/cgroup.controllers >$root/cgroup.subtree_control

@@ -1,7 +1,7 @@
 //! What the scenarios stand on: private hosts, servers on them, clients, images, terminals.
 //!
 //! Invariants: nothing here touches the machine's own network, cgroups or mounts: a [`host::Host`] is a set of namespaces with a
-//! subtree of each cgroup hierarchy, and everything in it dies with it, also when the test panics or is killed. Whatever waits
+//! subtree of each cgroup hierarchy, joined to others by a [`lan::Lan`] at most, and everything in it dies with it, also when the test panics or is killed. Whatever waits
 //! has a deadline, and there is one loop that retries ([`eventually`]).
 
 pub mod api;
@@ -10,6 +10,7 @@ pub mod fake_registry;
 pub mod host;
 pub mod images;
 pub mod kubectl;
+pub mod lan;
 pub mod terminal;
 
 use std::io::{Read, Write};
