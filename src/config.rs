@@ -46,6 +46,10 @@ pub enum Command {
     Image(ImageArgs),
     /// Show and change the keys that Secrets are encrypted with at rest
     SecretsEncrypt(SecretsEncryptArgs),
+    /// Say what this machine lacks to run orch, and how to mend it
+    CheckConfig(CheckConfigArgs),
+    /// Remove all that orch made on this machine, and nothing else
+    Reset(ResetArgs),
     /// Hold the containers of one sandbox (started by the agent)
     #[command(hide = true)]
     Shim {
@@ -142,6 +146,31 @@ pub struct ServerArgs {
     /// Settings, with the flags' names; FILE.d/*.yaml beside it are read too
     #[arg(long, env = "ORCH_CONFIG", default_value = CONFIG_FILE, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Flags of `orch check-config`.
+#[derive(Args, Debug)]
+pub struct CheckConfigArgs {
+    /// Where state is to be kept
+    #[arg(long, env = "ORCH_DATA_DIR", default_value = "/var/lib/orch", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Port that the API is to listen on
+    #[arg(long, env = "ORCH_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT")]
+    pub https_listen_port: u16,
+}
+
+/// Flags of `orch reset`.
+#[derive(Args, Debug)]
+pub struct ResetArgs {
+    /// Where state is kept
+    #[arg(long, env = "ORCH_DATA_DIR", default_value = "/var/lib/orch", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The administrator's kubeconfig; removed if it is for the server that was here
+    #[arg(long, env = "ORCH_WRITE_KUBECONFIG", default_value = "/etc/orch/orch.yaml", value_name = "FILE")]
+    pub write_kubeconfig: PathBuf,
+    /// End the server or agent that runs here first
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Flags of `orch secrets-encrypt`.

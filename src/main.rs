@@ -2,8 +2,10 @@
 //!
 //! The only place where server and agent meet, and the only user of anyhow.
 
+mod check_config;
 mod hello;
 mod image;
+mod reset;
 mod secrets_encrypt;
 mod standalone;
 
@@ -53,6 +55,11 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Image(args) => {
             log("warn");
             runtime.block_on(image::run(args))?;
+        }
+        Command::CheckConfig(args) => return Ok(if check_config::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Reset(args) => {
+            log("error");
+            runtime.block_on(reset::run(args))?;
         }
         Command::SecretsEncrypt(args) => {
             log("error");

@@ -52,8 +52,6 @@ pub async fn run(args: ServerArgs) -> Result<()> {
 }
 
 fn agent_config(config: &ServerConfig, kubeconfig: String) -> Result<AgentConfig> {
-    // The first /24 of the cluster's range is this node's; further nodes get theirs when they join.
-    let pod_cidr = config.cluster_cidr.subnets(24).context("splitting --cluster-cidr")?.next();
     Ok(AgentConfig {
         node_name: config.node_name.clone(),
         node_ip: config.node_ip,
@@ -61,7 +59,7 @@ fn agent_config(config: &ServerConfig, kubeconfig: String) -> Result<AgentConfig
         kubeconfig: kubeconfig.into_bytes(),
         cluster_dns: config.dns_ip(),
         cluster_domain: config.cluster_domain.clone(),
-        pod_cidr,
+        pod_cidr: None,
         cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
         labels: std::collections::BTreeMap::new(),

@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the executable, which is not part of the library.
-const BINARY: &[&str] = &["main.rs", "standalone.rs", "image.rs", "hello.rs", "secrets_encrypt.rs"];
+const BINARY: &[&str] = &["main.rs", "standalone.rs", "image.rs", "hello.rs", "secrets_encrypt.rs", "reset.rs", "check_config.rs"];
 
 /// The only files with `unsafe`.
 const UNSAFE: &[&str] = &["runtime/sys.rs", "net/sys.rs"];

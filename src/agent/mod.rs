@@ -14,6 +14,7 @@ pub mod events;
 pub mod http;
 pub mod node;
 pub mod observed;
+mod peers;
 pub mod plan;
 pub mod pods;
 pub mod probes;
@@ -210,10 +211,11 @@ pub async fn start<R: Runtime>(
 ) -> Result<Agent, AgentError> {
     let client = crate::client::from_kubeconfig(&config.kubeconfig, concat!("kubelet/", env!("CARGO_PKG_VERSION"))).await?;
     let machine = node::measure(&config.data_dir)?;
-    let config = Arc::new(config);
     let images: Arc<dyn ImageStore> = Arc::new(images);
     let registered = node::register(&client, &config, &machine, &*images).await?;
     let pod_cidr = node::pod_cidr(&client, &config, registered).await?;
+    // Should the Node have to be made again, it is with the range that its pods have.
+    let config = Arc::new(AgentConfig { pod_cidr: Some(pod_cidr), ..config });
     let net = Net::open(NetConfig {
         data_dir: config.data_dir.clone(),
         pod_cidr,
@@ -252,6 +254,7 @@ pub async fn start<R: Runtime>(
     tasks.spawn(until(Box::pin(services_watch(client.clone(), services_send)), shutdown.clone()));
     tasks.spawn(until(Box::pin(node::heartbeat(client.clone(), config.clone())), shutdown.clone()));
     tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images)), shutdown.clone()));
+    tasks.spawn(until(Box::pin(peers::run(client.clone(), net.clone(), config.node_name.clone())), shutdown.clone()));
     let (view, net_retain) = (pods.clone(), net.clone());
     tasks.spawn(until(Box::pin(pods::run(context, view, Some(net_retain))), shutdown));
     Ok(Agent { client, pods, net, host_ports, tasks })

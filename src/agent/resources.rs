@@ -75,10 +75,13 @@ pub fn qos_class(pod: &Pod) -> Qos {
     }
 }
 
+/// The group that all pods are below.
+pub const ROOT_CGROUP: &str = "orch";
+
 /// cgroup of the pod, below the root of the hierarchies.
 pub fn cgroup(pod: &Pod) -> String {
     let class = qos_class(pod).as_str().to_lowercase();
-    format!("orch/{class}/pod{}", pod.metadata.uid.as_deref().unwrap_or_default())
+    format!("{ROOT_CGROUP}/{class}/pod{}", pod.metadata.uid.as_deref().unwrap_or_default())
 }
 
 /// Who dies first when memory runs out.

@@ -144,7 +144,7 @@ impl Ipam {
 }
 
 /// Write beside, sync, rename over, sync the directory: after a crash either the old or the new content is there.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;

@@ -4,23 +4,40 @@
 //! |---|---|
 //! | [`dns`] | the cluster's DNS server over an immutable [zone](dns::Zone) |
 //! | `node` | what [`Net`] does: bridge, pods, rules |
-//! | `link` | links, addresses and routes, over rtnetlink |
+//! | `peers` | where other nodes' pods are, to what the kernel is told, pure |
+//! | `overlay` | the VXLAN device, its entries, and the routes to other nodes |
+//! | `events` | what others change meanwhile |
+//! | `link`, `neighbour` | links, addresses, routes and neighbours, over rtnetlink |
 //! | `ipam` | which pod has which address |
 //! | `nft` | the packet rules, over nftables' netlink messages |
+//! | `sysctl` | kernel parameters, and what they were before |
+//! | [`undo`](undo()), [`probe`](probe()) | takes all of it away again; tries whether this kernel can do it |
 //! | `netlink` | the socket and the bytes of both |
 //!
 //! Invariants: everything happens in the network namespace [`Net::open`] was called in, from whichever thread; everything done is idempotent;
 //! links and tables that are not ours are left alone; no helper program is run. IPv4 only, so far.
 
 pub mod dns;
+mod events;
 mod ipam;
 mod link;
+mod neighbour;
 mod netlink;
 mod nft;
 mod node;
+mod overlay;
+mod peers;
+mod probe;
+mod sysctl;
+mod undo;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+pub use events::Changes;
+pub use peers::Peers;
+pub use probe::{Finding, probe};
+pub use undo::undo;
 
 /// Transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,6 +199,21 @@ impl Net {
     /// bridge, so that a server can listen on it and every pod reaches it by its default route (cluster DNS).
     pub async fn own(&self, address: Ipv4Addr) -> Result<(), NetError> {
         self.blocking(move |node| node.own(address)).await
+    }
+
+    /// Makes these the other nodes, and the ways to their pods.
+    pub async fn peers(&self, peers: Peers) -> Result<(), NetError> {
+        self.blocking(move |node| node.peers(Some(peers))).await
+    }
+
+    /// Puts right what is missing, wrong or left over on the ways to other nodes.
+    pub async fn refresh(&self) -> Result<(), NetError> {
+        self.blocking(|node| node.peers(None)).await
+    }
+
+    /// What happens to the node's links, addresses and routes from now on; after each, [`Net::refresh`] is due.
+    pub fn changes(&self) -> Result<Changes, NetError> {
+        self.0.changes()
     }
 
     /// The bridge's address: the pods' gateway.

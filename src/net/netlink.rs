@@ -65,15 +65,9 @@ impl Channel {
         Ok(Channel(Mutex::new(State { socket, sequence: 0, send_buffer: 0 })))
     }
 
-    /// Opens a socket in another network namespace. A thread is spent on entering it: the caller's must not move.
+    /// Opens a socket in another network namespace.
     pub fn open_in(namespace: &File, protocol: isize) -> io::Result<Channel> {
-        std::thread::scope(|scope| {
-            let entered = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
-                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-                Channel::open(protocol)
-            })?;
-            entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread that entered the network namespace panicked")))
-        })
+        within(namespace, || Channel::open(protocol))
     }
 
     /// Sends the frames as one datagram and collects what the kernel answers, as (message type, payload), until the last frame with
@@ -95,6 +89,17 @@ impl Channel {
     pub fn request(&self, kind: u16, flags: u16, payload: Vec<u8>) -> io::Result<Vec<(u16, Vec<u8>)>> {
         self.transact(&[Frame { kind, flags, payload }]).map_err(|refusal| refusal.source)
     }
+}
+
+/// Does this in another network namespace. A thread is spent on entering it: the caller's must not move.
+pub(crate) fn within<T: Send>(namespace: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let entered = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            work()
+        })?;
+        entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread that entered the network namespace panicked")))
+    })
 }
 
 impl State {

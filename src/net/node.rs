@@ -4,35 +4,43 @@
 //! detaching removes the link before the lease is freed, for the same reason.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::events::Changes;
 use super::ipam::Ipam;
 use super::link::Links;
 use super::nft::rules::{Layout, ruleset};
 use super::nft::{Table, conntrack};
-use super::{Attachment, Forwards, NetConfig, NetError};
+use super::overlay::{OVERHEAD, Overlay};
+use super::peers::{Peers, mac};
+use super::{Attachment, Forwards, NetConfig, NetError, sysctl};
 
 /// Our bridge.
-const BRIDGE: &str = "orch0";
+pub(crate) const BRIDGE: &str = "orch0";
+/// The least that IPv4 asks of a link for all practical purposes.
+const MIN_MTU: u32 = 576;
 /// What pods call their link.
 const POD_LINK: &str = "eth0";
 
 /// See [`super::Net`].
 pub(crate) struct Node {
     config: NetConfig,
+    /// The network namespace that all of it is in.
+    namespace: File,
     gateway: Ipv4Addr,
     links: Links,
     bridge: u32,
     mtu: u32,
     ipam: Mutex<Ipam>,
     rules: Mutex<Rules>,
+    overlay: Overlay,
 }
 
 struct Rules {
@@ -46,19 +54,14 @@ fn netlink(doing: &'static str, what: impl Into<String>) -> impl FnOnce(io::Erro
     move |source| NetError::Netlink { doing, what, source }
 }
 
-/// A hardware address made of an IP address, as CNI's plug-ins do: the same address is always at the same place.
-fn mac(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    [0x0a, 0x58, a, b, c, d]
-}
-
 /// The node's end of a pod's link. 15 characters, the most a link may have.
 fn host_link(id: &str) -> String {
     let hex: String = Sha256::digest(id.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("veth{}", &hex[..11])
 }
 
-fn is_host_link(name: &str) -> bool {
+/// Whether a link of this name is the node's end of a pod's.
+pub(crate) fn is_host_link(name: &str) -> bool {
     name.strip_prefix("veth").is_some_and(|rest| rest.len() == 11 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
@@ -68,21 +71,46 @@ impl Node {
         let ipam = Ipam::open(&config.data_dir, config.pod_cidr)?;
         let links = Links::here().map_err(netlink("opening", "a route socket"))?;
         let gateway = Ipv4Addr::from_bits(config.pod_cidr.network().to_bits() + 1);
-        let mtu = links.default_mtu().map_err(netlink("reading", "the default route"))?;
+        let path = Path::new("/proc/thread-self/ns/net");
+        let namespace = File::open(path).map_err(|source| NetError::Io { doing: "opening", path: path.into(), source })?;
+        let below = match config.node_ip {
+            IpAddr::V4(address) => links.mtu_of(address),
+            IpAddr::V6(_) => links.default_mtu(),
+        };
+        // One size for all packets of pods, so that none has to find out on its way that the next hop is a tunnel.
+        let mtu = below.map_err(netlink("reading", "the MTU of the node's link"))?.saturating_sub(OVERHEAD).max(MIN_MTU);
+        // Its address is the one that older kernels take for the bridge's broadcast address, unless it was there first.
+        let overlay = Overlay::open(config.pod_cidr, mtu)?;
         let bridge = links.bridge(BRIDGE, mac(gateway), mtu).map_err(netlink("making bridge", BRIDGE))?;
         let address = Ipv4Net::new_assert(gateway, config.pod_cidr.prefix_len());
+        // Of another range, which the node had before.
+        let all = links.addresses().map_err(netlink("listing", "addresses"))?;
+        let stale = |(link, net): &(u32, Ipv4Net)| *link == bridge && *net != address && !config.service_cidr.contains(&net.addr());
+        for (_, stale) in all.into_iter().filter(stale) {
+            links.remove_address(bridge, stale).map_err(netlink("removing address", format!("{stale} from {BRIDGE}")))?;
+        }
         links.address(bridge, address).map_err(netlink("adding address", format!("{address} to {BRIDGE}")))?;
         // A process of the node that connects to a Service needs some route to its address, to get a source address before translation. Not
         // every node has a default route.
         let to = config.service_cidr;
         links.route(bridge, to, None, Some(gateway)).map_err(netlink("adding route", format!("{to} by {BRIDGE}")))?;
-        sysctls()?;
+        sysctl::apply(&config.data_dir)?;
         let layout = Layout { cluster: config.cluster_cidr, pods: config.pod_cidr, services: config.service_cidr, own: Vec::new() };
         let mut table = Table::open().map_err(netlink("opening", "a netfilter socket"))?;
         let forwards = Forwards::default();
         table.apply(ruleset(&layout, &forwards)).map_err(netlink("replacing", "nftables table ip orch"))?;
         let rules = Mutex::new(Rules { table, layout, forwards });
-        Ok(Node { config, gateway, links, bridge, mtu, ipam: Mutex::new(ipam), rules })
+        Ok(Node { config, namespace, gateway, links, bridge, mtu, ipam: Mutex::new(ipam), rules, overlay })
+    }
+
+    /// See [`super::Net::peers`].
+    pub fn peers(&self, peers: Option<Peers>) -> Result<(), NetError> {
+        self.overlay.apply(peers)
+    }
+
+    /// See [`super::Net::changes`].
+    pub fn changes(&self) -> Result<Changes, NetError> {
+        Changes::of(&self.namespace).map_err(netlink("subscribing to", "changes of links"))
     }
 
     /// The bridge's address.
@@ -186,21 +214,6 @@ impl Node {
         }
         rules.table.apply(ruleset(&rules.layout, &rules.forwards)).map_err(netlink("changing", "nftables table ip orch"))
     }
-}
-
-/// What forwarding needs of the kernel. Redirects are off because pods of one bridge talk by way of it on purpose (see `link`).
-const SYSCTLS: &[(&str, &str)] = &[("ip_forward", "1"), ("conf/all/send_redirects", "0"), ("conf/orch0/send_redirects", "0")];
-
-fn sysctls() -> Result<(), NetError> {
-    for (name, value) in SYSCTLS {
-        let path = Path::new("/proc/sys/net/ipv4").join(name);
-        let failed = |doing, source| NetError::Io { doing, path: path.clone(), source };
-        // Where it is right already it may well be read-only.
-        if fs::read_to_string(&path).map_err(|e| failed("reading", e))?.trim() != *value {
-            fs::write(&path, value).map_err(|e| failed("writing", e))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -73,6 +73,33 @@ fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + 
     move |source| Error::System { doing, what, source }
 }
 
+/// Where [`remember`] writes what controllers the root handed on.
+const REMEMBERED: &str = "controllers";
+
+/// On v2, writes down in this directory which controllers the root hands on, unless it is written already: making a group adds to them.
+pub fn remember(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(REMEMBERED);
+    if *layout() != Layout::Unified || path.exists() {
+        return Ok(());
+    }
+    let control = Path::new(ROOT).join("cgroup.subtree_control");
+    let present = fs::read_to_string(&control).map_err(fault("reading", &control))?;
+    fs::write(&path, present).map_err(fault("writing", &path))
+}
+
+/// Has the root hand on no more controllers than [`remember`] wrote down; returns those that went. One that others use by now stays.
+pub fn restore(dir: &Path) -> Result<Vec<String>, Error> {
+    let path = dir.join(REMEMBERED);
+    let before = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(fault("reading", &path))?,
+    };
+    let control = Path::new(ROOT).join("cgroup.subtree_control");
+    let now = fs::read_to_string(&control).map_err(fault("reading", &control))?;
+    let added = now.split_whitespace().filter(|name| !before.split_whitespace().any(|before| before == *name));
+    Ok(added.filter(|name| fs::write(&control, format!("-{name}")).is_ok()).map(str::to_owned).collect())
+}
+
 impl Cgroup {
     /// Names a group; touches nothing.
     pub fn new(path: &str) -> Result<Cgroup, Error> {
@@ -101,6 +128,11 @@ impl Cgroup {
             Layout::Unified => Path::new(ROOT).join(&self.path),
             Layout::Legacy(_) => Path::new(ROOT).join(controller).join(&self.path),
         }
+    }
+
+    /// Whether it is there, in any hierarchy.
+    pub fn exists(&self) -> bool {
+        self.dirs().iter().any(|dir| dir.exists())
     }
 
     /// Makes the group (and missing ones above) and sets its limits.

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::cgroup::Cgroup;
+use super::cgroup::{self, Cgroup};
 use super::container::Context;
 use super::shim::setup::start_time;
 use super::wire::{self, Reply, Request};
@@ -158,6 +158,7 @@ impl Linux {
     pub fn open(state_dir: &Path, exe: PathBuf) -> Result<Linux, Error> {
         let sandboxes = state_dir.join("sandboxes");
         fs::create_dir_all(&sandboxes).doing("making", sandboxes.display())?;
+        cgroup::remember(state_dir)?;
         // Shims change directory.
         let sandboxes = sandboxes.canonicalize().doing("resolving", sandboxes.display())?;
         let (exits, receiver) = mpsc::unbounded_channel();

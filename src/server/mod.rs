@@ -307,6 +307,7 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
         service_ip: IpAddr::V4(config.api_service_ip()),
         advertise_address: advertised.ip(),
         advertise_port: advertised.port(),
+        cluster_cidr: config.cluster_cidr,
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
         own_node: if config.agent { config.node_name.clone() } else { String::new() },
         started: jiff::Timestamp::now(),

@@ -106,6 +106,7 @@ fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersC
         service_ip: [10, 43, 0, 1].into(),
         advertise_address: [192, 0, 2, 1].into(),
         advertise_port: 6443,
+        cluster_cidr: "10.42.0.0/16".parse().unwrap(),
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
         own_node: String::new(),
         started: jiff::Timestamp::now(),

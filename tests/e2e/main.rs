@@ -11,6 +11,7 @@ mod clients;
 mod hosts;
 mod kubectl;
 mod network;
+mod reset;
 mod restart;
 mod stock;
 mod tour;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod peers;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -130,6 +132,19 @@ fn config(data: &tempfile::TempDir) -> NetConfig {
     }
 }
 
+/// Whether this machine can do it at all; the reason is printed.
+fn possible() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root for network namespaces");
+        return false;
+    }
+    if Command::new("ip").arg("-V").output().is_err() {
+        println!("skipped: needs `ip` (iproute2) to join the test's namespaces");
+        return false;
+    }
+    true
+}
+
 impl Lab {
     /// `None`, with the reason printed, where it can't be.
     fn new() -> Option<Lab> {
@@ -143,12 +158,7 @@ impl Lab {
             println!("skipped: no br_netfilter in this kernel");
             return None;
         }
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root for network namespaces");
-            return None;
-        }
-        if Command::new("ip").arg("-V").output().is_err() {
-            println!("skipped: needs `ip` (iproute2) to join the test's namespaces");
+        if !possible() {
             return None;
         }
         let (node, world) = (Host::new(), Host::new());

@@ -63,6 +63,18 @@ impl Table {
         Ok(())
     }
 
+    /// Removes the table, whatever is in it; says whether there was one.
+    pub fn remove(mut self) -> io::Result<bool> {
+        self.applied = None;
+        match self.send(&[Message::DeleteTable]) {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.source.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            // No nftables in this kernel: no table either.
+            Err(refusal) if refusal.source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(false),
+            Err(refusal) => Err(refusal.source),
+        }
+    }
+
     fn send(&self, messages: &[Message]) -> Result<(), Refusal> {
         if messages.is_empty() {
             return Ok(());

@@ -19,6 +19,7 @@ mod job;
 mod kubernetes_service;
 mod namespace_defaults;
 mod namespace_lifecycle;
+mod node_ipam;
 mod node_lifecycle;
 mod node_role;
 mod pod_gc;
@@ -91,6 +92,8 @@ pub struct ControllersConfig {
     pub advertise_address: std::net::IpAddr,
     /// And on which port.
     pub advertise_port: u16,
+    /// All pods: each node gets a part of it.
+    pub cluster_cidr: ipnet::Ipv4Net,
     /// All resources served.
     pub resources: Vec<ResourceInfo>,
     /// The node on this server's machine; empty where none runs.
@@ -115,6 +118,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(definitions::Instances),
         Box::new(garbage::Garbage::new(&config.resources)),
         Box::new(node_lifecycle::Nodes { started: config.started }),
+        Box::new(node_ipam::NodeRanges { cluster: config.cluster_cidr }),
         Box::new(node_role::ControlPlaneRole { node: config.own_node.clone() }),
         Box::new(pod_gc::PodGarbage),
         Box::new(kubernetes_service::KubernetesService {
