@@ -16,6 +16,11 @@ test: clients check ## Everything CI runs
 	cargo build --bin orch
 	cargo nextest run --no-fail-fast --status-level fail --final-status-level slow
 
+test-vm: ## The same on virtual machines: pure cgroup v2 (takes minutes)
+	tests/support/deps qemu-system-x86_64:qemu-system-x86 mkfs.ext4:e2fsprogs
+	cargo build --bin orch
+	cargo nextest run --test vm --run-ignored all --no-capture
+
 check: ## Format, lints, licences
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
@@ -43,4 +48,4 @@ clients: ## Install the foreign clients that the tests drive, and what else they
 	tests/support/deps npm:npm
 	tests/support/clients target/clients
 
-.PHONY: help run test check fuzz release bench install deps clients
+.PHONY: help run test test-vm check fuzz release bench install deps clients
