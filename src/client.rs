@@ -4,13 +4,23 @@
 //! [`Change::Reset`] or single changes after it, so that its copy can never keep something that is gone. It never gives up and
 //! never hides an error: each is logged once.
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::Api;
+use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 
+use tower::ServiceBuilder;
+
+use crate::transport::LiveCertificate;
 pub use kube::Client;
+
+/// How long a connection may be silent before it is asked whether it lives, and how long the answer may take.
+const PING: Duration = Duration::from_secs(10);
 
 /// Why a client can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +39,9 @@ pub enum ClientError {
     /// It is no kubeconfig, or names what it does not have.
     #[error("invalid kubeconfig: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// TLS can't be set up.
+    #[error("setting up TLS: {0}")]
+    Tls(#[source] rustls::Error),
     /// Certificates or keys in it can't be used.
     #[error("building the API client: {0}")]
     Build(#[source] Box<kube::Error>),
@@ -54,6 +67,33 @@ pub fn from_config(config: kube::Config) -> Result<Client, ClientError> {
     // Fails only if one is installed already, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::try_from(config).map_err(|error| ClientError::Build(Box::new(error)))
+}
+
+/// A client that shows a certificate which may be replaced while it runs. Speaks HTTP/2: one connection carries all of an agent's watches.
+pub fn with_certificate(
+    url: http::Uri,
+    roots: rustls::RootCertStore,
+    certificate: Arc<LiveCertificate>,
+    program: &'static str,
+) -> Result<Client, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(certificate);
+    let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().build();
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        // A server that is cut off is noticed by its silence.
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING)
+        .build(connector);
+    let mut config = kube::Config::new(url);
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(program)));
+    let failed = |error: kube::Error| ClientError::Build(Box::new(error));
+    let service = ServiceBuilder::new().layer(config.base_uri_layer()).layer(config.extra_headers_layer().map_err(failed)?).service(http);
+    Ok(Client::new(service, "default"))
 }
 
 /// The HTTP status code of a refusal by the API server.

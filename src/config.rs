@@ -6,6 +6,8 @@
 //! Never: opens a socket, or changes anything on disk.
 
 mod auth;
+mod node;
+mod token;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,6 +19,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
 pub use auth::{AuthArgs, AuthConfig, FrontProxyConfig, OidcConfig};
+pub use node::{AgentArgs, AgentConfig, NodeArgs, NodeConfig};
+pub use token::{TokenArgs, TokenCommand};
 
 /// Where configuration is looked for when nobody says otherwise.
 const CONFIG_FILE: &str = "/etc/orch/config.yaml";
@@ -35,6 +39,10 @@ pub struct Cli {
 pub enum Command {
     /// Run the API server, store, scheduler, controllers and, by default, an agent
     Server(Box<ServerArgs>),
+    /// Make this machine a node of a cluster, and run its pods
+    Agent(Box<AgentArgs>),
+    /// Make, list and delete what lets machines join
+    Token(TokenArgs),
     /// Talk to a cluster: get, describe, create, apply, delete, logs, exec, ...
     #[command(disable_help_flag = true)]
     Kubectl {
@@ -67,21 +75,15 @@ pub enum Command {
 /// Flags of `orch server`.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
-    /// Where state is kept
-    #[arg(long, env = "ORCH_DATA_DIR", default_value = "/var/lib/orch", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    /// The node beside the server.
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// Address that the API listens on
     #[arg(long, env = "ORCH_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
     pub bind_address: IpAddr,
     /// Port that the API listens on
     #[arg(long, env = "ORCH_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT")]
     pub https_listen_port: u16,
-    /// Name of this node [default: the host's name]
-    #[arg(long, env = "ORCH_NODE_NAME", value_name = "NAME")]
-    pub node_name: Option<String>,
-    /// Address of this node [default: the first address that is not a loopback one]
-    #[arg(long, env = "ORCH_NODE_IP", value_name = "IP")]
-    pub node_ip: Option<IpAddr>,
     /// Addresses of pods
     #[arg(long, env = "ORCH_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
     pub cluster_cidr: Ipv4Net,
@@ -100,6 +102,9 @@ pub struct ServerArgs {
     /// A bearer token that is the administrator's
     #[arg(long, env = "ORCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// How long the certificates live that are signed for nodes and others; they may ask for less
+    #[arg(long, env = "ORCH_CLUSTER_SIGNING_DURATION", default_value = "8760h", value_name = "DURATION")]
+    pub cluster_signing_duration: String,
     /// Which Secrets and other resources are encrypted at rest, and with which keys (upstream's EncryptionConfiguration)
     /// [default: Secrets, with a key of our own in DIR/cred]
     #[arg(long, env = "ORCH_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
@@ -140,12 +145,6 @@ pub struct ServerArgs {
     /// Run no agent: this machine runs no pods
     #[arg(long, env = "ORCH_DISABLE_AGENT")]
     pub disable_agent: bool,
-    /// Registries: mirrors, credentials, TLS (k3s's format)
-    #[arg(long, env = "ORCH_REGISTRIES", default_value = "/etc/orch/registries.yaml", value_name = "FILE")]
-    pub registries: PathBuf,
-    /// Settings, with the flags' names; FILE.d/*.yaml beside it are read too
-    #[arg(long, env = "ORCH_CONFIG", default_value = CONFIG_FILE, value_name = "FILE")]
-    pub config: PathBuf,
 }
 
 /// Flags of `orch check-config`.
@@ -277,12 +276,14 @@ pub enum ConfigError {
         source: serde_yaml::Error,
     },
     /// A file names a setting that does not exist.
-    #[error("{path}: there is no setting {name:?}; the settings are the flags of `orch server --help` without their dashes")]
+    #[error("{path}: there is no setting {name:?}; the settings are the flags of `orch {subcommand} --help` without their dashes")]
     Unknown {
         /// Which file.
         path: PathBuf,
         /// Which setting.
         name: String,
+        /// Whose.
+        subcommand: &'static str,
     },
     /// A file gives a setting a value of the wrong type.
     #[error("{path}: {name} must be a string, number, boolean or a list of them")]
@@ -313,16 +314,12 @@ pub enum ConfigError {
 /// Everything `orch server` needs to know, checked.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where state is kept.
-    pub data_dir: PathBuf,
+    /// This machine as a node, whether or not it runs an agent.
+    pub node: NodeConfig,
     /// The API's address.
     pub bind: IpAddr,
     /// The API's port.
     pub port: u16,
-    /// This node's name: a DNS-1123 subdomain.
-    pub node_name: String,
-    /// This node's address.
-    pub node_ip: IpAddr,
     /// Pods.
     pub cluster_cidr: Ipv4Net,
     /// Services.
@@ -337,10 +334,10 @@ pub struct ServerConfig {
     pub token: Option<String>,
     /// Who else may ask.
     pub auth: AuthConfig,
+    /// Longest life of a certificate that is signed for others.
+    pub signing_duration: Duration,
     /// Whether to run an agent.
     pub agent: bool,
-    /// registries.yaml.
-    pub registries: PathBuf,
     /// The user's encryption configuration.
     pub encryption: Option<PathBuf>,
     /// Seats that priority levels share.
@@ -394,11 +391,7 @@ impl ServerConfig {
     pub fn resolve(args: ServerArgs) -> Result<ServerConfig, ConfigError> {
         let invalid = |flag, why: String| ConfigError::Invalid { flag, why };
         let audit = audit(&args)?;
-        let node_name = match args.node_name {
-            Some(name) => name,
-            None => host_name()?,
-        };
-        crate::api::names::subdomain(&node_name).map_err(|why| invalid("node-name", format!("{node_name:?}: {why}")))?;
+        let node = NodeConfig::resolve(args.node)?;
         crate::api::names::subdomain(&args.cluster_domain).map_err(|why| invalid("cluster-domain", why))?;
         if args.service_cidr.prefix_len() > 28 {
             return Err(invalid("service-cidr", format!("{} has too few addresses; use a prefix of at most /28", args.service_cidr)));
@@ -420,20 +413,18 @@ impl ServerConfig {
         if request_timeout.is_zero() {
             return Err(invalid("request-timeout", "it must be more than nothing".into()));
         }
+        let signing_duration = duration("cluster-signing-duration", &args.cluster_signing_duration)?;
+        if signing_duration.is_zero() {
+            return Err(invalid("cluster-signing-duration", "it must be more than nothing".into()));
+        }
         let seats = args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight);
         if seats == 0 {
             return Err(invalid("max-requests-inflight", "with --max-mutating-requests-inflight it must be more than 0".into()));
         }
-        let node_ip = match args.node_ip {
-            Some(ip) => ip,
-            None => first_address()?,
-        };
         Ok(ServerConfig {
-            data_dir: absolute(&args.data_dir)?,
+            node,
             bind: args.bind_address,
             port: args.https_listen_port,
-            node_name,
-            node_ip,
             cluster_cidr: args.cluster_cidr.trunc(),
             service_cidr: args.service_cidr.trunc(),
             cluster_domain: args.cluster_domain,
@@ -441,8 +432,8 @@ impl ServerConfig {
             tls_san: args.tls_san,
             token: args.token,
             auth: AuthConfig::resolve(args.auth)?,
+            signing_duration,
             agent: !args.disable_agent,
-            registries: args.registries,
             encryption: args.encryption_provider_config.as_deref().map(absolute).transpose()?,
             seats,
             request_timeout,
@@ -499,11 +490,12 @@ fn first_address() -> Result<IpAddr, ConfigError> {
     Ok(found.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
-/// Adds the settings of the configuration files to the command line of `orch server`, where neither flag nor variable sets them.
+/// Adds the settings of the configuration files to the command line of `orch server` and `orch agent`, where neither flag nor variable
+/// sets them.
 pub fn with_files(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
-    if args.get(1).is_none_or(|command| command != "server") {
+    let Some(subcommand) = args.get(1).and_then(|command| ["server", "agent"].into_iter().find(|known| command == known)) else {
         return Ok(args);
-    }
+    };
     let given = |name: &str| {
         let flag = format!("--{name}");
         let on_line = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(&flag));
@@ -512,7 +504,7 @@ pub fn with_files(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigError> {
     let (path, explicit) = config_path(&args);
     let mut settings = BTreeMap::new();
     for file in config_files(&path, explicit)? {
-        settings.extend(read_settings(&file)?);
+        settings.extend(read_settings(&file, subcommand)?);
     }
     let mut merged = args.clone();
     for (name, values) in settings.into_iter().filter(|(name, _)| !given(name)) {
@@ -570,17 +562,17 @@ fn config_files(path: &Path, explicit: bool) -> Result<Vec<PathBuf>, ConfigError
 }
 
 /// Settings of one file, as flag values; a flag without a value has an empty one.
-fn read_settings(path: &Path) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+fn read_settings(path: &Path, subcommand: &'static str) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     let map: Option<BTreeMap<String, serde_yaml::Value>> =
         serde_yaml::from_str(&text).map_err(|source| ConfigError::Yaml { path: path.into(), source })?;
     let command = Cli::command();
-    let server = command.find_subcommand("server").expect("there is a server command");
+    let flags = command.find_subcommand(subcommand).expect("there is such a command");
     let mut settings = BTreeMap::new();
     for (name, value) in map.unwrap_or_default() {
-        let known = server.get_arguments().any(|arg| arg.get_long() == Some(&name)) && name != "config";
+        let known = flags.get_arguments().any(|arg| arg.get_long() == Some(&name)) && name != "config";
         if !known {
-            return Err(ConfigError::Unknown { path: path.into(), name });
+            return Err(ConfigError::Unknown { path: path.into(), name, subcommand });
         }
         let values = flag_values(value).ok_or_else(|| ConfigError::Value { path: path.into(), name: name.clone() })?;
         settings.insert(name, values);
@@ -621,7 +613,7 @@ mod tests {
     fn flags_win_over_files() {
         let file = "https-listen-port: 7000\ntls-san: [a.example, b.example]\nnode-name: filed\ndisable-agent: true\n";
         let config = resolve(file, &["--node-name=flagged"]).expect("is right");
-        assert_eq!((config.port, config.node_name.as_str(), config.agent), (7000, "flagged", false));
+        assert_eq!((config.port, config.node.name.as_str(), config.agent), (7000, "flagged", false));
         assert_eq!(config.tls_san, ["a.example", "b.example"]);
         assert_eq!(config.api_service_ip().to_string(), "10.43.0.1");
         assert_eq!(config.dns_ip().to_string(), "10.43.0.10");

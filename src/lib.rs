@@ -18,6 +18,7 @@ pub mod agent;
 pub mod api;
 pub mod client;
 pub mod config;
+pub mod files;
 pub mod kubectl;
 pub mod metrics;
 pub mod net;

@@ -5,9 +5,11 @@
 mod check_config;
 mod hello;
 mod image;
+mod node;
 mod reset;
 mod secrets_encrypt;
 mod standalone;
+mod token;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -47,6 +49,14 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
             log("info");
             runtime.block_on(standalone::run(*args))?;
         }
+        Command::Agent(args) => {
+            log("info");
+            runtime.block_on(node::run(*args))?;
+        }
+        Command::Token(args) => {
+            log("error");
+            runtime.block_on(token::run(args))?;
+        }
         Command::Kubectl { args } => {
             log("error");
             let code = runtime.block_on(orch::kubectl::main(args));
@@ -74,5 +84,6 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
 /// Logs to standard error; `ORCH_LOG` chooses what (tracing-subscriber's filter syntax).
 fn log(default: &str) {
     let filter = EnvFilter::try_from_env("ORCH_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{default},kube=warn,sled=warn")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
 }

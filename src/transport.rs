@@ -6,6 +6,8 @@
 //!
 //! Never: decides who may do what.
 
+mod live;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+pub use live::{LiveCertificate, LiveError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,7 +124,15 @@ pub async fn connection<I: Clone + Send + Sync + 'static>(
 ) {
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
+        Ok(Err(error)) => {
+            // A certificate that is refused is somebody who wants in; everything else is scanners and closed laptops.
+            let refused = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+            match refused {
+                Some(rustls::Error::InvalidCertificate(why)) => tracing::info!(%address, error = %why, "refused a client's certificate"),
+                _ => tracing::debug!(%address, %error, "TLS handshake"),
+            }
+            return;
+        }
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
     };
     let mut chain = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned());

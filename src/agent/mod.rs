@@ -12,6 +12,7 @@ pub mod dns;
 pub mod edge;
 pub mod events;
 pub mod http;
+pub mod join;
 pub mod node;
 pub mod observed;
 mod peers;
@@ -44,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use pods::{ContainerView, PodView, Pods};
 
-use crate::client::{Change, Client, ClientError, changes};
+use crate::client::{Change, Client, changes};
 use crate::net::{HostPort, Net, NetConfig, NetError};
 use crate::runtime::Runtime;
 use crate::runtime::image::Images;
@@ -60,8 +61,6 @@ pub struct AgentConfig {
     pub node_ip: IpAddr,
     /// Where pods' directories and logs are.
     pub data_dir: PathBuf,
-    /// Who it is and where the API is, as the bytes of a kubeconfig.
-    pub kubeconfig: Vec<u8>,
     /// First nameserver of pods.
     pub cluster_dns: Ipv4Addr,
     /// Such as `cluster.local`.
@@ -72,6 +71,8 @@ pub struct AgentConfig {
     pub cluster_cidr: Ipv4Net,
     /// All services.
     pub service_cidr: Ipv4Net,
+    /// SHA-256 of the public key of its client certificate: the Node notes it, so that its owner may come back.
+    pub key_hash: String,
     /// Labels for the Node, beyond the standard ones.
     pub labels: BTreeMap<String, String>,
     /// Taints for the Node when it registers.
@@ -108,9 +109,6 @@ impl AgentConfig {
 /// Why an agent can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The kubeconfig is of no use.
-    #[error(transparent)]
-    Client(#[from] ClientError),
     /// The API refused something that can't be done without.
     #[error("{doing}: {source}")]
     Api {
@@ -205,11 +203,11 @@ pub struct Agent {
 /// `host_ports`, DNS over `client`, the stream server over `pods`.
 pub async fn start<R: Runtime>(
     config: AgentConfig,
+    client: Client,
     runtime: Arc<R>,
     images: Images,
     shutdown: CancellationToken,
 ) -> Result<Agent, AgentError> {
-    let client = crate::client::from_kubeconfig(&config.kubeconfig, concat!("kubelet/", env!("CARGO_PKG_VERSION"))).await?;
     let machine = node::measure(&config.data_dir)?;
     let images: Arc<dyn ImageStore> = Arc::new(images);
     let registered = node::register(&client, &config, &machine, &*images).await?;
@@ -258,19 +256,6 @@ pub async fn start<R: Runtime>(
     let (view, net_retain) = (pods.clone(), net.clone());
     tasks.spawn(until(Box::pin(pods::run(context, view, Some(net_retain))), shutdown));
     Ok(Agent { client, pods, net, host_ports, tasks })
-}
-
-/// Runs an agent by itself until shutdown or until a task of it fails. Containers keep running.
-pub async fn run<R: Runtime>(config: AgentConfig, runtime: Arc<R>, images: Images, shutdown: CancellationToken) -> Result<(), AgentError> {
-    let mut agent = start(config, runtime, images, shutdown).await?;
-    while let Some(ended) = agent.tasks.join_next().await {
-        match ended {
-            Ok(result) => result?,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => {}
-        }
-    }
-    Ok(())
 }
 
 /// Keeps the list of services for environments.

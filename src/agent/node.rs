@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::edge::ImageStore;
 use super::{AgentConfig, AgentError};
+use crate::api::cluster::KEY_ANNOTATION;
 use crate::client::{Change, Client, changes, code};
 
 /// Version that the node reports.
@@ -125,6 +126,10 @@ fn labels(config: &AgentConfig) -> BTreeMap<String, String> {
     all
 }
 
+fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
+    BTreeMap::from([(KEY_ANNOTATION.to_owned(), config.key_hash.clone())])
+}
+
 fn amounts(config: &AgentConfig, machine: &Machine, reserve: bool) -> BTreeMap<String, Quantity> {
     let (memory, disk) = match reserve {
         true => ((machine.memory - MEMORY_RESERVE).max(0), machine.disk / 10 * 9),
@@ -225,7 +230,12 @@ pub async fn register(client: &Client, config: &AgentConfig, machine: &Machine, 
     let api: Api<Node> = Api::all(client.clone());
     let name = &config.node_name;
     let node = Node {
-        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels(config)), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(labels(config)),
+            annotations: Some(annotations(config)),
+            ..ObjectMeta::default()
+        },
         spec: Some(NodeSpec {
             taints: (!config.taints.is_empty()).then(|| config.taints.clone()),
             pod_cidr: config.pod_cidr.map(|c| c.to_string()),
@@ -238,8 +248,15 @@ pub async fn register(client: &Client, config: &AgentConfig, machine: &Machine, 
     loop {
         let result = match api.create(&PostParams::default(), &node).await {
             Err(error) if code(&error) == Some(409) => {
-                let patch = json!({"metadata": {"labels": labels(config)}});
-                api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+                let patch = json!({"metadata": {"labels": labels(config), "annotations": annotations(config)}});
+                match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                    // Its addresses may be others by now, and what it asks for next depends on them.
+                    Ok(_) => {
+                        let status = json!({"status": node.status});
+                        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await
+                    }
+                    refused => refused,
+                }
             }
             other => other,
         };

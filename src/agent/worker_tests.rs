@@ -166,7 +166,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         node_name: "n".into(),
         node_ip: "192.0.2.1".parse().unwrap(),
         data_dir: home.path().into(),
-        kubeconfig: Vec::new(),
+        key_hash: String::new(),
         cluster_dns: [10, 43, 0, 10].into(),
         cluster_domain: "cluster.local".into(),
         pod_cidr: None,

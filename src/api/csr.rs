@@ -67,6 +67,12 @@ impl Csr {
         Ok(csr)
     }
 
+    /// Identifies the key: SHA-256 of its public half, hexadecimal.
+    pub fn key_hash(&self) -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, &self.public_key_der);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn add_name(&mut self, name: &GeneralName<'_>) -> Result<(), String> {
         match name {
             GeneralName::DNSName(name) => self.dns_names.push((*name).into()),

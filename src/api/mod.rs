@@ -8,11 +8,13 @@
 pub mod amounts;
 pub mod apply;
 pub mod cel;
+pub mod cluster;
 pub mod csr;
 pub mod decode;
 pub mod duration;
 pub mod fairness;
 pub mod fields;
+pub mod join_token;
 pub mod jsonpath;
 pub mod key;
 pub mod meta;

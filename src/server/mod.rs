@@ -37,8 +37,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::cluster::Cluster;
+use crate::api::join_token::AuthorityHash;
 use crate::api::{Rev, Status};
 use crate::config::ServerConfig;
+use crate::files::{self, FileError};
 use crate::transport;
 use aggregation::Aggregator;
 use auth::Authority;
@@ -52,7 +55,7 @@ use http::openapi;
 use http::plain::Readiness;
 use http::{App, ClusterInfo};
 use kinds::KINDS;
-use outbound::{Outbound, Shown};
+use outbound::Outbound;
 use pki::{Pki, PkiConfig, PkiError};
 use registry::{Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
@@ -88,6 +91,9 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// A private file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The store.
     #[error("opening the store: {0}")]
     Store(#[from] BackendError),
@@ -127,6 +133,9 @@ pub enum ServerError {
 pub struct Server {
     /// The authority, for the identities of the local node.
     pub pki: Arc<Pki>,
+    data: PathBuf,
+    /// Where other machines find the API.
+    url: String,
     registry: Registry,
     readiness: Arc<Readiness>,
     shutdown_delay: Duration,
@@ -140,7 +149,7 @@ pub struct Server {
 
 /// Starts a server; returns when it answers and is ready.
 pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
-    let data = &config.data_dir;
+    let data = &config.node.data_dir;
     std::fs::create_dir_all(data).map_err(|source| ServerError::Io { doing: "making", path: data.clone(), source })?;
     let lock = lock(data)?;
     // Bound first: a port that is taken should be known before anything is written.
@@ -150,8 +159,8 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let (opening, path) = (config.clone(), dir.clone());
     let opened = tokio::task::spawn_blocking(move || -> Result<_, ServerError> {
         let pki = std::thread::scope(|scope| {
-            let pki = scope.spawn(|| Pki::open(&opening.data_dir, &pki_config(&opening)));
-            let encryption = Arc::new(Encryption::open(&opening.data_dir, opening.encryption.as_deref())?);
+            let pki = scope.spawn(|| Pki::open(&opening.node.data_dir, &pki_config(&opening)));
+            let encryption = Arc::new(Encryption::open(&opening.node.data_dir, opening.encryption.as_deref())?);
             let (store, stale) = Store::open_sealed(&path, Limits::default(), encryption.clone())?;
             // A new key is on the disk before anything is sealed with it.
             encryption.save()?;
@@ -167,8 +176,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     }
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
-    let (chain, key) = pki.front_proxy_pair()?;
-    let outbound = Outbound::new(store.clone(), Some(Shown { chain, key }));
+    let outbound = Outbound::new(store.clone(), Some(pki.front_proxy()));
     let parts = Parts {
         config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports },
         extensions: Arc::new(CustomKinds::new(outbound.clone())),
@@ -207,18 +215,30 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
             tracing::error!(%error, "the API stopped");
         }
     });
-    bootstrap::apply(&registry, config).await?;
+    let ca = AuthorityHash::of(&pki.ca_der()?)
+        .ok_or_else(|| PkiError::Damaged { path: data.join("tls/ca.pem"), what: "its key can't be read".into() })?;
+    bootstrap::apply(&registry, config, &cluster(config), ca).await?;
     readiness.set(BOOTSTRAPPED, true);
     let mut controllers = controllers::controllers(&controllers_config(config, &pki, authority)?);
     controllers.push(Box::new(scheduler::Scheduler));
     controllers.push(Box::new(controllers::PolicyTypes { kinds: Box::new(kind_types::ServedTypes(registry.clone())) }));
     tasks.spawn(reconcile::run(registry.clone(), controllers, stats, stopping.clone()));
     tasks.spawn(keep_backups(registry.clone(), dir.clone(), stopping.clone()));
+    tasks.spawn(pki::keep_fresh(pki.clone(), config.kubeconfig.clone(), config.local_url(), stopping.clone()));
     let shutdown_delay = config.shutdown_delay;
-    Ok(Server { pki, backed_up: Rev(0), registry, readiness, shutdown_delay, stopping, tasks, dir, _lock: lock })
+    let (data, url) = (data.clone(), cluster(config).server);
+    Ok(Server { pki, data, url, backed_up: Rev(0), registry, readiness, shutdown_delay, stopping, tasks, dir, _lock: lock })
 }
 
 impl Server {
+    /// The command that makes another machine a node. Without its secret it names where that is.
+    pub fn join_line(&self, whole: bool) -> String {
+        let file = self.data.join(bootstrap::join::FILE);
+        let token = files::read(&file).ok().flatten().filter(|_| whole);
+        let token = token.map_or_else(|| format!("TOKEN   (it is in {})", file.display()), |token| token.trim().to_owned());
+        format!("orch agent --join {} --token {token}", self.url)
+    }
+
     /// Waits for a part that ends by itself, which none should.
     pub async fn failed(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
@@ -264,10 +284,10 @@ fn lock(data: &Path) -> Result<File, ServerError> {
 }
 
 fn pki_config(config: &ServerConfig) -> PkiConfig {
-    let mut node_ips = vec![config.node_ip];
+    let mut node_ips = vec![config.node.ip];
     node_ips.extend((!config.bind.is_unspecified()).then_some(config.bind));
     PkiConfig {
-        host_name: config.node_name.clone(),
+        host_name: config.node.name.clone(),
         node_ips,
         service_ip: IpAddr::V4(config.api_service_ip()),
         cluster_domain: config.cluster_domain.clone(),
@@ -278,8 +298,18 @@ fn pki_config(config: &ServerConfig) -> PkiConfig {
 
 /// Where pods and other machines reach this server.
 fn advertised(config: &ServerConfig) -> SocketAddr {
-    let ip = if config.bind.is_unspecified() || config.bind.is_loopback() { config.node_ip } else { config.bind };
+    let ip = if config.bind.is_unspecified() || config.bind.is_loopback() { config.node.ip } else { config.bind };
     SocketAddr::new(ip, config.port)
+}
+
+fn cluster(config: &ServerConfig) -> Cluster {
+    Cluster {
+        cluster_cidr: config.cluster_cidr,
+        service_cidr: config.service_cidr,
+        dns: config.dns_ip(),
+        domain: config.cluster_domain.clone(),
+        server: format!("https://{}", advertised(config)),
+    }
 }
 
 fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Authority>) -> Result<ControllersConfig, ServerError> {
@@ -292,6 +322,7 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
     let list = |names: &[String]| names.to_vec();
     Ok(ControllersConfig {
         pki: pki.clone(),
+        signing: config.signing_duration,
         authority,
         tokens: Arc::new(token_key(config, pki)?),
         trust: controllers::Trust {
@@ -309,7 +340,7 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
         advertise_port: advertised.port(),
         cluster_cidr: config.cluster_cidr,
         resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
-        own_node: if config.agent { config.node_name.clone() } else { String::new() },
+        own_node: if config.agent { config.node.name.clone() } else { String::new() },
         started: jiff::Timestamp::now(),
     })
 }

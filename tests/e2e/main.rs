@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 mod clients;
 mod hosts;
+mod join;
 mod kubectl;
 mod network;
 mod reset;

@@ -20,11 +20,14 @@ pub const ORCH: &str = env!("CARGO_BIN_EXE_orch");
 /// How long a start may take in a debug build on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
+/// The server's log, among the host's files.
+const LOG: &str = "server.log";
+
 /// See the module. Fields are dropped in this order.
 pub struct Cluster {
     /// Requests as the administrator.
     pub api: Api,
-    server: Option<Server>,
+    server: Option<Process>,
     /// Images, if asked for.
     _registry: Option<Registry>,
     /// The machine.
@@ -33,10 +36,41 @@ pub struct Cluster {
     data_dir: PathBuf,
 }
 
-/// A running `orch server`.
-struct Server {
+/// A running `orch server` or `orch agent`; killed when dropped.
+pub struct Process {
     child: Child,
     pid: u32,
+}
+
+impl Process {
+    /// Starts `orch` with these arguments on a host, its output appended to a file there.
+    pub fn spawn(host: &Host, args: &[String], log: &str) -> Process {
+        let log = fs::OpenOptions::new().create(true).append(true).open(host.dir.join(log)).unwrap();
+        let mut command = host.command(ORCH);
+        let mut child = command.args(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let pid = eventually(Duration::from_secs(5), "orch is started", || {
+            // nsenter forks once it is in.
+            match child.try_wait() {
+                Ok(Some(status)) => Err(format!("it ended: {status}")),
+                _ => only_child(child.id()).ok_or("not yet".into()),
+            }
+        });
+        Process { child, pid }
+    }
+
+    /// Ends it with this signal and waits until it is gone.
+    pub fn stop(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.pid as i32), signal).unwrap();
+        let limit = Duration::from_secs(20);
+        eventually(limit, "orch ends", || self.child.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".into()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Cluster {
@@ -63,7 +97,7 @@ impl Cluster {
         all.push(format!("--registries={}", registries.display()));
         all.extend(args.iter().map(|arg| arg.to_string()));
         let started = Instant::now();
-        let mut server = spawn(&host, &all);
+        let mut server = Process::spawn(&host, &all, LOG);
         let api = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| connect(&host, &mut server))) {
             Ok(api) => api,
             Err(panic) => {
@@ -82,6 +116,11 @@ impl Cluster {
             self.api.until(START, "the node is ready", "/api/v1/nodes/node-a", |node| super::api::condition(node, "Ready"));
             self.api.until(START, "the default account exists", "/api/v1/namespaces/default/serviceaccounts/default", |_| true);
         }
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.host.dir.join(LOG)).unwrap_or_default()
     }
 
     /// Where the administrator's kubeconfig is.
@@ -106,6 +145,13 @@ impl Cluster {
         checked(&format!("orch {args:?}"), command.output().unwrap())
     }
 
+    /// Runs `orch` with these arguments and the administrator's kubeconfig.
+    pub fn run_as_admin(&self, args: &[&str]) -> String {
+        let mut command = self.host.limited(Duration::from_secs(60), ORCH);
+        command.args(args).env("ORCH_WRITE_KUBECONFIG", self.kubeconfig());
+        checked(&format!("orch {args:?}"), command.output().unwrap())
+    }
+
     /// A second server with the same arguments: it must end by itself. Its exit status and what it printed.
     pub fn run_second(&self) -> (ExitStatus, String) {
         let output = self.host.limited(START, ORCH).args(&self.args).output().unwrap();
@@ -115,15 +161,12 @@ impl Cluster {
 
     /// Ends the server with this signal and waits until it is gone.
     pub fn stop(&mut self, signal: Signal) -> ExitStatus {
-        let mut server = self.server.take().expect("the server runs");
-        kill(Pid::from_raw(server.pid as i32), signal).unwrap();
-        let limit = Duration::from_secs(20);
-        eventually(limit, "the server ends", || server.child.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".into()))
+        self.server.take().expect("the server runs").stop(signal)
     }
 
     /// Starts it again, and waits until it is ready.
     pub fn restart(&mut self) {
-        let mut server = spawn(&self.host, &self.args);
+        let mut server = Process::spawn(&self.host, &self.args, LOG);
         await_ready(&self.api, &mut server);
         self.server = Some(server);
     }
@@ -136,34 +179,16 @@ impl Drop for Cluster {
             report(&self.api, "events", "/api/v1/events", brief_event);
             report(&self.api, "pods", "/api/v1/pods", |pod| serde_yaml::to_string(pod).unwrap_or_default());
         }
-        if let Some(server) = &mut self.server {
-            let _ = server.child.kill();
-            let _ = server.child.wait();
-        }
     }
 }
 
-fn spawn(host: &Host, args: &[String]) -> Server {
-    let log = fs::OpenOptions::new().create(true).append(true).open(host.dir.join("server.log")).unwrap();
-    let mut command = host.command(ORCH);
-    let mut child = command.args(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let pid = eventually(Duration::from_secs(5), "the server is started", || {
-        // nsenter forks once it is in.
-        match child.try_wait() {
-            Ok(Some(status)) => Err(format!("it ended: {status}")),
-            _ => only_child(child.id()).ok_or("not yet".into()),
-        }
-    });
-    Server { child, pid }
-}
-
-fn alive(server: &mut Server) {
+fn alive(server: &mut Process) {
     if let Some(status) = server.child.try_wait().unwrap() {
         panic!("the server ended with {status}");
     }
 }
 
-fn connect(host: &Host, server: &mut Server) -> Api {
+fn connect(host: &Host, server: &mut Process) -> Api {
     let path = host.dir.join("kubeconfig");
     let api = eventually(START, "the kubeconfig is there", || {
         alive(server);
@@ -173,7 +198,7 @@ fn connect(host: &Host, server: &mut Server) -> Api {
     api
 }
 
-fn await_ready(api: &Api, server: &mut Server) {
+fn await_ready(api: &Api, server: &mut Process) {
     eventually(START, "the server is ready", || {
         alive(server);
         match api.call("GET", "/readyz", "text/plain", Vec::new())? {
@@ -184,7 +209,7 @@ fn await_ready(api: &Api, server: &mut Server) {
 }
 
 fn report_log(host: &Host) {
-    let log = fs::read_to_string(host.dir.join("server.log")).unwrap_or_default();
+    let log = fs::read_to_string(host.dir.join(LOG)).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     eprintln!("---- the end of the server's log\n{}", lines[lines.len().saturating_sub(80)..].join("\n"));
 }

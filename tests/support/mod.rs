@@ -4,6 +4,7 @@
 //! subtree of each cgroup hierarchy, joined to others by a [`lan::Lan`] at most, and everything in it dies with it, also when the test panics or is killed. Whatever waits
 //! has a deadline, and there is one loop that retries ([`eventually`]).
 
+pub mod agent;
 pub mod api;
 pub mod cluster;
 pub mod fake_registry;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what an administrator changed in an object of ours is kept; to roles and bindings what is missing is added ([`roles`]).
 
+pub(super) mod join;
 mod roles;
 
 use std::sync::{Arc, LazyLock};
@@ -13,6 +14,8 @@ use super::ServerError;
 use super::auth::Lookup;
 use super::auth::authz::MASTERS;
 use super::registry::{Body, DeleteOptions, FieldValidation, Format, Part, Registry, User, WriteOptions};
+use crate::api::cluster::Cluster;
+use crate::api::join_token::AuthorityHash;
 use crate::api::{Kind, Status};
 use crate::config::ServerConfig;
 use roles::{Reconciled, Repair};
@@ -21,7 +24,12 @@ use roles::{Reconciled, Repair};
 const MANIFESTS: &[&str] = &[include_str!("../../../manifests/namespaces.yaml"), include_str!("../../../manifests/priority-classes.yaml")];
 
 /// Creates what is missing and puts right what is ours. Done at once for all objects: one batch for the store.
-pub(super) async fn apply(registry: &Registry, config: &ServerConfig) -> Result<(), ServerError> {
+pub(super) async fn apply(
+    registry: &Registry,
+    config: &ServerConfig,
+    cluster: &Cluster,
+    authority: AuthorityHash,
+) -> Result<(), ServerError> {
     let mut documents = Vec::new();
     for manifest in MANIFESTS {
         for document in serde_yaml::Deserializer::from_str(manifest) {
@@ -35,6 +43,7 @@ pub(super) async fn apply(registry: &Registry, config: &ServerConfig) -> Result<
     for batch in [namespaces, others] {
         futures::future::try_join_all(batch.into_iter().map(|document| ensure(registry, document))).await?;
     }
+    futures::try_join!(join::settings(registry, cluster), join::token(registry, &config.node.data_dir, authority))?;
     let policy = roles::Policy::shipped();
     // Roles first: a binding to a role that is not there grants nothing.
     futures::try_join!(reconcile(registry, &policy.cluster_roles), reconcile(registry, &policy.roles))?;

@@ -35,6 +35,8 @@ use std::borrow::Cow;
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use crate::server::auth::Authority;
 use crate::server::auth::token::TokenKey;
 use crate::server::pki::Pki;
@@ -78,6 +80,8 @@ pub struct Trust {
 pub struct ControllersConfig {
     /// Signs certificates.
     pub pki: Arc<Pki>,
+    /// The longest life of what it signs.
+    pub signing: std::time::Duration,
     /// Who may have requests signed without a person's approval.
     pub authority: Arc<Authority>,
     /// Signs tokens that are kept in Secrets.
@@ -131,7 +135,10 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(service_account_tokens::SecretTokens { key: config.tokens.clone(), ca_pem: config.ca_pem.clone() }),
         Box::new(bootstrap_tokens::TokenCleaner),
         Box::new(certificates::approve::Approver { authority: config.authority.clone() }),
-        Box::new(certificates::sign::Signer { pki: config.pki.clone() }),
+        Box::new(certificates::sign::Signer {
+            pki: config.pki.clone(),
+            longest: SignedDuration::try_from(config.signing).unwrap_or(SignedDuration::MAX),
+        }),
         Box::new(certificates::clean::Cleaner),
         Box::new(certificates::trust_bundle::ServingTrustBundle { ca_pem: config.ca_pem.clone() }),
         Box::new(event_ttl::EventTtl),

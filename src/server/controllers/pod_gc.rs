@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use super::pods;
 use crate::api::{Key, Scope};
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
-use crate::server::store::Event;
+use crate::server::store::{Entry, Event};
 
 /// How long a pod may name a node that is not there, in seconds: the node may be about to register.
 const QUARANTINE: i64 = 40;
@@ -23,8 +23,10 @@ impl Controller for PodGarbage {
     fn triggers(&self) -> Vec<Trigger> {
         let node = |event: &Event| if event.deleted { vec![Key::of::<Pod>("", "")] } else { Vec::new() };
         let pod = |event: &Event| {
-            let placed = event.entry.typed::<Pod>().is_ok_and(|pod| !node_of(&pod).is_empty());
-            let relevant = event.entry.meta.deletion_timestamp.is_some() || (event.prev.is_none() && placed);
+            let is_placed = |entry: &Entry| entry.typed::<Pod>().is_ok_and(|pod| !node_of(&pod).is_empty());
+            // Placed just now: on a node that may have gone meanwhile.
+            let placed = || is_placed(&event.entry) && !event.prev.as_ref().is_some_and(|prev| is_placed(prev));
+            let relevant = event.entry.meta.deletion_timestamp.is_some() || placed();
             if relevant && !event.deleted { vec![event.entry.key.clone()] } else { Vec::new() }
         };
         vec![Trigger { scope: Scope::of::<Node>, map: node }, Trigger { scope: Scope::of::<Pod>, map: pod }]

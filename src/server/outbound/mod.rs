@@ -32,9 +32,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::server::store::Store;
+use crate::transport::LiveCertificate;
 use connect::{DialError, Dialer};
 pub use service::Unresolved;
-pub use tls::{Roots, Shown};
+pub use tls::Roots;
 
 /// How long an unused connection is kept, as Go.
 const IDLE: Duration = Duration::from_secs(90);
@@ -222,13 +223,13 @@ pub struct Outbound {
 
 struct Inner {
     store: Store,
-    front_proxy: Option<Shown>,
+    front_proxy: Option<Arc<LiveCertificate>>,
     clients: Mutex<Clients>,
 }
 
 impl Outbound {
     /// Resolves Services in `store`; shows `front_proxy` to the peers that say so.
-    pub fn new(store: Store, front_proxy: Option<Shown>) -> Outbound {
+    pub fn new(store: Store, front_proxy: Option<Arc<LiveCertificate>>) -> Outbound {
         Outbound { inner: Arc::new(Inner { store, front_proxy, clients: Mutex::default() }) }
     }
 
@@ -288,7 +289,7 @@ impl Outbound {
     }
 
     fn dialer(&self, peer: &Peer, protocols: &[&[u8]]) -> Result<Dialer, CallError> {
-        let shown = self.inner.front_proxy.as_ref().filter(|_| peer.as_front_proxy);
+        let shown = self.inner.front_proxy.clone().filter(|_| peer.as_front_proxy);
         let tls = tls::config(&peer.roots, shown, protocols).map_err(CallError::Unusable)?;
         Ok(Dialer { store: self.inner.store.clone(), host: Arc::new(peer.host.clone()), tls: Arc::new(tls) })
     }

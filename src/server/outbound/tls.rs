@@ -9,10 +9,12 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::transport::LiveCertificate;
 
 /// Whom to trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,22 +35,8 @@ impl Roots {
     }
 }
 
-/// A client certificate, shown to servers that ask for one.
-pub struct Shown {
-    /// The certificate and its issuers.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// Its key.
-    pub key: PrivateKeyDer<'static>,
-}
-
-impl std::fmt::Debug for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shown(..)")
-    }
-}
-
 /// The TLS of calls to who is trusted by `roots`. The error ends upstream's sentence.
-pub(super) fn config(roots: &Roots, shown: Option<&Shown>, protocols: &[&[u8]]) -> Result<ClientConfig, String> {
+pub(super) fn config(roots: &Roots, shown: Option<Arc<LiveCertificate>>, protocols: &[&[u8]]) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match roots {
         Roots::Anybody => Arc::new(Anybody(provider.clone())),
@@ -58,7 +46,7 @@ pub(super) fn config(roots: &Roots, shown: Option<&Shown>, protocols: &[&[u8]]) 
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut tls = match shown {
-        Some(shown) => builder.with_client_auth_cert(shown.chain.clone(), shown.key.clone_key()).map_err(|error| error.to_string())?,
+        Some(shown) => builder.with_client_cert_resolver(shown),
         None => builder.with_no_client_auth(),
     };
     tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

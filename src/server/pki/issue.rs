@@ -8,7 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
-use super::{Identity, PkiError, files};
+use super::{Identity, PkiError};
+use crate::files;
 
 const LEAF_DAYS: i64 = 365;
 const CA_DAYS: i64 = 3650;
@@ -93,6 +94,11 @@ impl Authority {
         let cert = params.signed_by(&key, &self.issuer).map_err(issue)?;
         store(path, Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// When the leaf in `path` is due (Unix time).
+pub(super) fn due(identity: &Identity, path: &Path) -> Result<i64, PkiError> {
+    Ok(Timestamp::now().as_second() + (Facts::of(identity, path)?.days_left - LEAF_MARGIN_DAYS + 1) * 86_400)
 }
 
 /// The key at `path`, made when there is none.

@@ -43,12 +43,20 @@ pub(super) mod testing {
 
     /// A signing request object, YAML, with `more` in its spec.
     pub(crate) fn request(cn: &str, organization: &str, more: &str) -> String {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        request_for(cn, organization, more, &[]).0
+    }
+
+    /// The same for names and addresses, and the hash of its key.
+    pub(crate) fn request_for(cn: &str, organization: &str, more: &str, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, cn);
         params.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
         let pem = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let hash = crate::api::csr::Csr::parse(pem.as_bytes()).unwrap().key_hash();
         let encoded = base64::engine::general_purpose::STANDARD.encode(pem);
-        format!("kind: CertificateSigningRequest\nmetadata: {{name: r}}\nspec: {{request: {encoded}, {more}}}\n")
+        let object = format!("kind: CertificateSigningRequest\nmetadata: {{name: r}}\nspec: {{request: {encoded}, {more}}}\n");
+        (object, hash)
     }
 }

@@ -15,8 +15,7 @@ use crate::api::csr::{Csr, check_client_usages};
 use crate::server::pki::{Pki, SignRequest};
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
 
-/// The longest life of a certificate, and the shortest.
-const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// The shortest life of a certificate, unless that is more than the longest.
 const SHORTEST: SignedDuration = SignedDuration::from_mins(10);
 /// Clocks differ: certificates begin a little earlier; those that live for less than this keep their whole life nevertheless.
 const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
@@ -28,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(60);
 pub struct Signer {
     /// The authority.
     pub pki: Arc<Pki>,
+    /// The longest life of a certificate, and that of one without wishes.
+    pub longest: SignedDuration,
 }
 
 /// Whether the request is one that its signer signs. `None`: not a signer of ours.
@@ -43,16 +44,16 @@ fn check(spec: &CertificateSigningRequestSpec, csr: &Csr) -> Option<Result<(), S
 }
 
 /// From when until when.
-fn validity(expiration_seconds: Option<i32>, now: Timestamp) -> (Timestamp, Timestamp) {
-    let asked = expiration_seconds.map_or(LONGEST, |seconds| SignedDuration::from_secs(seconds.into()));
-    let life = asked.clamp(SHORTEST, LONGEST);
+fn validity(expiration_seconds: Option<i32>, longest: SignedDuration, now: Timestamp) -> (Timestamp, Timestamp) {
+    let asked = expiration_seconds.map_or(longest, |seconds| SignedDuration::from_secs(seconds.into()));
+    let life = asked.max(SHORTEST).min(longest);
     let end = if life < SHORT { now + life } else { now + life - BACKDATE };
     (now - BACKDATE, end)
 }
 
 impl Signer {
     fn sign(&self, spec: &CertificateSigningRequestSpec, csr: &Csr, now: Timestamp) -> Result<String, String> {
-        let (not_before, not_after) = validity(spec.expiration_seconds, now);
+        let (not_before, not_after) = validity(spec.expiration_seconds, self.longest, now);
         self.pki.sign_request(&SignRequest {
             subject_der: &csr.subject_der,
             public_key_der: &csr.public_key_der,
@@ -108,11 +109,13 @@ mod tests {
     use crate::server::pki::PkiConfig;
     use crate::server::reconcile::testing::World;
 
+    const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+
     #[test]
     fn lives() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let life = |seconds| {
-            let (begin, end) = validity(seconds, now);
+            let (begin, end) = validity(seconds, LONGEST, now);
             assert_eq!(now.duration_since(begin), BACKDATE);
             end.duration_since(now)
         };
@@ -133,7 +136,7 @@ mod tests {
             tls_sans: vec![],
             front_proxy_ca_pem: None,
         };
-        let signer = Signer { pki: Arc::new(Pki::open(dir.path(), &config).unwrap()) };
+        let signer = Signer { pki: Arc::new(Pki::open(dir.path(), &config).unwrap()), longest: LONGEST };
         let key = Key::of::<CertificateSigningRequest>("", "r");
         const CLIENT: &str = "signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]";
         const APPROVED: &str = "status: {conditions: [{type: Approved, status: 'True'}]}\n";

@@ -1,0 +1,79 @@
+//! What the nodes of a cluster must agree on, as the ConfigMap `kube-system/orch-cluster` says it. The server writes it, nodes read it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// Where it is.
+pub const NAMESPACE: &str = "kube-system";
+/// What it is called.
+pub const NAME: &str = "orch-cluster";
+/// Annotation of a Node: SHA-256 of the public key of its client certificate. Whoever has that key may join again under the Node's name.
+pub const KEY_ANNOTATION: &str = "orch.local/client-key";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// All pods.
+    pub cluster_cidr: Ipv4Net,
+    /// All Services.
+    pub service_cidr: Ipv4Net,
+    /// Address of the DNS.
+    pub dns: Ipv4Addr,
+    /// Such as `cluster.local`.
+    pub domain: String,
+    /// Where machines that join find the API.
+    pub server: String,
+}
+
+impl Cluster {
+    /// As data of the ConfigMap.
+    pub fn write(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            ("clusterCIDR", self.cluster_cidr.to_string()),
+            ("serviceCIDR", self.service_cidr.to_string()),
+            ("clusterDNS", self.dns.to_string()),
+            ("clusterDomain", self.domain.clone()),
+            ("server", self.server.clone()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// From data of the ConfigMap. The error names the key.
+    pub fn read(data: &BTreeMap<String, String>) -> Result<Cluster, String> {
+        fn value<T: std::str::FromStr<Err: std::fmt::Display>>(data: &BTreeMap<String, String>, key: &str) -> Result<T, String> {
+            let text = data.get(key).ok_or_else(|| format!("{NAMESPACE}/{NAME} has no {key}"))?;
+            text.parse().map_err(|error| format!("{NAMESPACE}/{NAME}: {key}: {text:?}: {error}"))
+        }
+        Ok(Cluster {
+            cluster_cidr: value(data, "clusterCIDR")?,
+            service_cidr: value(data, "serviceCIDR")?,
+            dns: value(data, "clusterDNS")?,
+            domain: value(data, "clusterDomain")?,
+            server: value(data, "server")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_and_read() {
+        let cluster = Cluster {
+            cluster_cidr: "10.42.0.0/16".parse().unwrap(),
+            service_cidr: "10.43.0.0/16".parse().unwrap(),
+            dns: [10, 43, 0, 10].into(),
+            domain: "cluster.local".into(),
+            server: "https://192.0.2.1:6443".into(),
+        };
+        let mut data = cluster.write();
+        assert_eq!(Cluster::read(&data), Ok(cluster));
+        data.insert("clusterDNS".into(), "x".into());
+        assert_eq!(Cluster::read(&data).unwrap_err(), "kube-system/orch-cluster: clusterDNS: \"x\": invalid IPv4 address syntax");
+        data.remove("clusterDNS");
+        assert_eq!(Cluster::read(&data).unwrap_err(), "kube-system/orch-cluster has no clusterDNS");
+    }
+}
