@@ -119,7 +119,7 @@ async fn recorded(policy: &str) -> Vec<Value> {
     let log = LogConfig { path: path.clone(), max_bytes: 0, max_age: None, max_backups: 0, compress: false };
     let policy = Policy::parse(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{policy}")).unwrap();
     let audit = Arc::new(Audit::open(policy, log).unwrap());
-    let api = server_with(Settings { audit: Some(audit), ..Settings::default() }).await;
+    let api = server_with(Settings { audit: Some(audit.clone()), ..Settings::default() }).await;
     let secret = "{metadata: {name: s}, stringData: {password: hunter2}}";
     let headers = [("audit-id", "my-number"), ("user-agent", "me/1"), ("x-forwarded-for", "198.51.100.7")];
     assert_eq!(api.ask("admin", "POST", SECRETS, &headers, secret).await.headers["audit-id"], "my-number");
@@ -132,8 +132,12 @@ async fn recorded(policy: &str) -> Vec<Value> {
     let mut watch = api.watch(&format!("{SECRETS}?watch=1&resourceVersion=0&timeoutSeconds=1")).await;
     while watch.next().await.is_some() {}
     drop(watch);
-    // The last handle of the log waits for its thread.
     drop(api);
+    // The server's tasks let go of the log when they run once more; its last handle waits for its thread.
+    while Arc::strong_count(&audit) > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(audit);
     let text = std::fs::read_to_string(&path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

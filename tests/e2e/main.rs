@@ -12,6 +12,7 @@ mod hosts;
 mod join;
 mod kubectl;
 mod network;
+mod nodes;
 mod reset;
 mod restart;
 mod stock;

@@ -44,7 +44,7 @@ impl<'a> Kubectl<'a> {
     /// The command, to be run by the caller.
     pub fn command(&self, args: &[&str], limit: Duration) -> Command {
         let mut command = self.cluster.host.limited(limit, &self.program);
-        command.args(self.first).args(args).env("KUBECONFIG", self.cluster.kubeconfig());
+        command.args(self.first).args(args).env("KUBECONFIG", self.cluster.kubeconfig()).env("TMPDIR", &self.cluster.host.dir);
         command
     }
 
