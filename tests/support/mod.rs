@@ -6,18 +6,24 @@
 
 pub mod agent;
 pub mod api;
+pub mod bed;
 pub mod cluster;
 pub mod fake_registry;
 pub mod host;
+pub mod hosts;
 pub mod images;
 pub mod kubectl;
 pub mod lan;
+pub mod scenarios;
 pub mod terminal;
+mod wait;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+pub use wait::{eventually, step};
 
 /// Prints why a test does nothing here, and ends it.
 #[macro_export]
@@ -26,11 +32,6 @@ macro_rules! skip {
         eprintln!("SKIPPED: {}", format_args!($($reason)*));
         return;
     }};
-}
-
-/// Says where a scenario is.
-pub fn step(what: &str) {
-    eprintln!("== {what}");
 }
 
 /// A program, if this machine has it.
@@ -47,18 +48,6 @@ pub fn missing(programs: &[&str]) -> Option<String> {
     }
     let lacking: Vec<&str> = programs.iter().copied().filter(|program| which(program).is_none()).collect();
     (!lacking.is_empty()).then(|| format!("this machine has no {}", lacking.join(", ")))
-}
-
-/// Tries until it gives something, for what no event tells. The error is why it does not yet.
-pub fn eventually<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(why) if Instant::now() >= deadline => panic!("not within {limit:?}: {what}: {why}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 /// The body of a page, from the namespace of the calling thread.

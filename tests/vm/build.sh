@@ -60,18 +60,10 @@ echo 'root:x:0:' >"$root/etc/group"
 printf 'ID=orch-test\nPRETTY_NAME="A machine of the tests"\n' >"$root/etc/os-release"
 : >"$root/etc/resolv.conf"
 
-# An image of busybox, as `docker save` writes one.
-image=$out/image
-rm -rf "$image"
-mkdir -p "$image"
-tar -C "$first" --owner=0 --group=0 --numeric-owner -cf "$image/layer.tar" bin sbin usr tmp root etc
-digest=$(sha256sum "$image/layer.tar" | cut -d' ' -f1)
-cat >"$image/config.json" <<JSON
-{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$digest"]}}
-JSON
-echo '[{"Config":"config.json","RepoTags":["busybox:1"],"Layers":["layer.tar"]}]' >"$image/manifest.json"
-tar -C "$image" -cf "$root/root/busybox.tar" manifest.json config.json layer.tar
+"$here/../support/busybox.sh" "$root/root/busybox.tar"
+printf '#!/bin/sh\nexec orch kubectl "$@"\n' >"$root/usr/local/bin/kubectl"
+chmod 755 "$root/usr/local/bin/kubectl"
 
 rm -f "$out/disk.img"
 mkfs.ext4 -q -F -E lazy_itable_init=1 -d "$root" "$out/disk.img" 3G
-rm -rf "$root" "$image" "$first"
+rm -rf "$root" "$first"

@@ -14,20 +14,30 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 mkdir /sys/fs/cgroup/init
 echo $$ >/sys/fs/cgroup/init/cgroup.procs
 
-value() { sed -n "s/.*orch\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
+value() { sed -n "s/.* orch\.$1=\([^ ]*\) .*/\1/p" /proc/cmdline; }
 hostname "$(value name)"
 echo "127.0.0.1 localhost $(value name)" >/etc/hosts
 ip link set lo up
 modprobe virtio_net
-ip address add "$(value address)" dev eth0
-ip link set eth0 up
+number=0
+for address in $(value addresses | tr , ' '); do
+	ip address add "$address" dev eth$number
+	ip link set eth$number up
+	number=$((number + 1))
+done
+[ $number = 1 ] || echo 1 >/proc/sys/net/ipv4/ip_forward
+route=$(value route)
+[ -z "$route" ] || ip route add "${route%,*}" via "${route#*,}"
 
+mkdir /tmp/home
+export HOME=/tmp/home KUBECONFIG=/etc/orch/orch.yaml ORCH_DATA_DIR=/var/lib/orch IMAGE=/root/busybox.tar
 exec 8<>/dev/ttyS1
 stty raw -echo <&8
 echo ready >&8
 while read -r request <&8; do
 	echo "$request" | base64 -d >/tmp/request
-	setsid sh -eu /tmp/request >/tmp/answer 2>&1 </dev/null
+	setsid sh -eu /tmp/request >/tmp/answer 2>/tmp/errors </dev/null
 	code=$?
+	[ $code = 0 ] || cat /tmp/errors >>/tmp/answer
 	echo "$(base64 -w 0 /tmp/answer 2>/dev/null || base64 /tmp/answer | tr -d '\n') $code" >&8
 done

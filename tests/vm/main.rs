@@ -1,52 +1,19 @@
-//! The product on real machines: pure cgroup v2 and a kernel that is not the builder's. Run by `make test-vm`; skips with a reason where
+//! The product on real machines: pure cgroup v2, and a kernel that is not the builder's. Run by `make test-vm`; skips with a reason where
 //! qemu is missing.
 
 #![allow(clippy::unwrap_used)]
 
 mod machine;
+mod machines;
+#[path = "../support/portable.rs"]
+mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
-use machine::{Machine, Parts};
-
-const QUICK: Duration = Duration::from_secs(60);
-/// Without acceleration, a debug build, and beside other tests.
-const SLOW: Duration = Duration::from_secs(300);
-
-const SERVER: &str = "orch server --write-kubeconfig /root/kubeconfig >/tmp/server.log 2>&1 &
-until [ -s /root/kubeconfig ] && orch kubectl --kubeconfig /root/kubeconfig get node vm-a >/dev/null 2>&1; do sleep 1; done
-orch kubectl --kubeconfig /root/kubeconfig wait --for=condition=Ready node/vm-a --timeout=240s";
-
-const PODS: &str = "orch image import /root/busybox.tar
-export KUBECONFIG=/root/kubeconfig
-cat >/tmp/pods.yaml <<'YAML'
-apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec:
-  containers:
-  - name: c
-    image: busybox:1
-    imagePullPolicy: Never
-    command: [sh, -c, 'mkdir /www; echo here > /www/index.html; echo serving; exec httpd -f -p 8080 -h /www']
-    resources: {limits: {cpu: 250m, memory: 48Mi}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: greedy}
-spec:
-  restartPolicy: Never
-  containers:
-  - name: c
-    image: busybox:1
-    imagePullPolicy: Never
-    command: [dd, if=/dev/zero, of=/dev/null, bs=200M, count=1]
-    resources: {limits: {memory: 32Mi}}
-YAML
-orch kubectl apply -f /tmp/pods.yaml
-orch kubectl wait --for=condition=Ready pod/web --timeout=240s
-orch kubectl wait --for=jsonpath='{.status.phase}'=Failed pod/greedy --timeout=240s";
+use machines::Machines;
+use support::bed::{Bed, Logs, Place};
+use support::scenarios::{cluster, nodes};
+use support::step;
 
 /// What `orch reset` has to bring back.
 const SNAPSHOT: &str = "ip -o link | sed 's/^[0-9]*: //'
@@ -67,33 +34,27 @@ fn missing() -> Option<String> {
 
 #[test]
 #[ignore = "takes minutes; `make test-vm` runs it"]
-fn a_node_on_cgroup_v2_and_its_neighbour() {
+fn two_machines_on_cgroup_v2() {
     if let Some(reason) = missing() {
         eprintln!("SKIPPED: {reason}");
         return;
     }
-    let parts = Parts::build();
-    let dir = tempfile::tempdir().unwrap();
-    let link = dir.path().join("link");
-    let mut a = Machine::boot(&parts, dir.path(), "vm-a", "10.97.0.2/24", &link);
-    let mut b = Machine::boot(&parts, dir.path(), "vm-b", "10.97.0.3/24", &link);
-    b.sh(QUICK, "ping -c 1 -W 20 10.97.0.2");
-    assert!(!a.sh(QUICK, "ip route").contains("default"), "there is a way out");
-
-    let checked = a.sh(SLOW, "orch check-config");
+    let bed = Machines::boot();
+    let _logs = Logs(&bed);
+    let all = || (0..bed.hosts().len()).map(Place::Host);
+    for place in all() {
+        assert!(!bed.sh(place, "ip route").contains("default"), "there is a way out");
+    }
+    let checked = bed.sh(Place::Host(0), "orch check-config");
     assert!(checked.contains("v2: ") && checked.contains("this machine can run orch"), "{checked}");
-    let before = a.sh(QUICK, SNAPSHOT);
+    let before: Vec<String> = all().map(|place| bed.sh(place, SNAPSHOT)).collect();
 
-    a.sh(SLOW, SERVER);
-    a.sh(SLOW, PODS);
-    let kubectl = |a: &mut Machine, arguments: &str| a.sh(SLOW, &format!("orch kubectl --kubeconfig /root/kubeconfig {arguments}"));
-    assert_eq!(kubectl(&mut a, "logs web").trim(), "serving");
-    assert_eq!(kubectl(&mut a, "exec web -- wget -qO- http://127.0.0.1:8080/").trim(), "here");
-    let why = kubectl(&mut a, "get pod greedy -o jsonpath='{.status.containerStatuses[0].state.terminated.reason}'");
-    assert_eq!(why.trim(), "OOMKilled");
-    let limits = a.sh(QUICK, "cat /sys/fs/cgroup/orch/guaranteed/pod*/c-0/cpu.max /sys/fs/cgroup/orch/guaranteed/pod*/c-0/memory.max");
-    assert_eq!(limits, "25000 100000\n50331648\n", "limits of the container");
+    cluster::serve(&bed, "");
+    nodes::run(&bed, "");
 
-    a.sh(SLOW, "orch reset --force --write-kubeconfig /root/kubeconfig");
-    assert_eq!(a.sh(QUICK, SNAPSHOT), before);
+    step("reset, the server last");
+    for (place, before) in all().zip(&before).rev() {
+        bed.sh(place, "orch reset --force");
+        assert_eq!(bed.sh(place, SNAPSHOT), *before);
+    }
 }

@@ -1,0 +1,4 @@
+//! What is shown on every bed, described once.
+
+pub mod cluster;
+pub mod nodes;
