@@ -139,6 +139,12 @@ pub struct ServerArgs {
     /// Compress rotated audit logs
     #[arg(long, env = "ORCH_AUDIT_LOG_COMPRESS")]
     pub audit_log_compress: bool,
+    /// Admission plug-ins that must run; all that there are do
+    #[arg(long, env = "ORCH_ENABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAMES")]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plug-ins that do not run
+    #[arg(long, env = "ORCH_DISABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAMES")]
+    pub disable_admission_plugins: Vec<String>,
     /// Who may ask
     #[command(flatten)]
     pub auth: AuthArgs,
@@ -348,6 +354,10 @@ pub struct ServerConfig {
     pub shutdown_delay: Duration,
     /// What is recorded, and where.
     pub audit: Option<AuditConfig>,
+    /// Admission plug-ins that must be known.
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plug-ins that do not run.
+    pub disable_admission_plugins: Vec<String>,
 }
 
 /// The record of requests.
@@ -439,6 +449,8 @@ impl ServerConfig {
             request_timeout,
             shutdown_delay: duration("shutdown-delay-duration", &args.shutdown_delay_duration)?,
             audit,
+            enable_admission_plugins: args.enable_admission_plugins,
+            disable_admission_plugins: args.disable_admission_plugins,
         })
     }
 }

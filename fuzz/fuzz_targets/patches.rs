@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use orch::api::apply::manager::{self, Applied, Live, same_but_times};
 use orch::api::apply::{Filter, Schema, Versions, Writer};
-use orch::api::patch;
+use orch::api::{patch, yaml};
 use orch::server::registry::{KindRef, MergeSchema};
 use orch_fuzz::border::{self, border, judge, kind, one};
 use orch_fuzz::{mutate, seeds};
@@ -86,7 +86,7 @@ impl Versions for Only<'_> {
 
 /// A configuration that was applied is there; applied again it changes nothing.
 fn applied_twice(kind: &KindRef, target: &Value, body: &[u8], force: bool) {
-    let Ok(config) = serde_yaml::from_slice::<Value>(body) else { return };
+    let Ok(config) = yaml::read(body, &mut Vec::new()) else { return };
     let (version, now) = (kind.api_version(), Time(jiff::Timestamp::UNIX_EPOCH));
     let writer = Writer { manager: "fuzz", version: &version, subresource: "", now: &now };
     let applied = Applied { config: &config, kind: kind.kind(), force, zero: &kind.structure().zero };

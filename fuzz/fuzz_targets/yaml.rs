@@ -1,7 +1,9 @@
-//! Objects of every kind as YAML: created and updated at the border, and sent again as they were answered.
+//! Objects of every kind as YAML: created and updated at the border, and sent again as they were answered. What is read of a text is
+//! read of what is written of it.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use orch::api::yaml;
 use orch_fuzz::objects::{Form, HEAD, send};
 use orch_fuzz::{border, mutate, seeds};
 
@@ -18,7 +20,18 @@ fn inputs() -> Vec<Vec<u8>> {
     inputs
 }
 
-fuzz_target!(init: { seeds::plant(inputs, seeds::names); border::prepare() }, |data: &[u8]| send(data, Form::Yaml));
+fn written_and_read(body: &[u8]) {
+    let Ok(value) = yaml::read(body, &mut Vec::new()) else { return };
+    let text = yaml::write(&value);
+    assert_eq!(yaml::read(text.as_bytes(), &mut Vec::new()).as_ref(), Ok(&value), "{text}");
+}
+
+fuzz_target!(init: { seeds::plant(inputs, seeds::names); border::prepare() }, |data: &[u8]| {
+    if let Some(body) = data.get(HEAD..) {
+        written_and_read(body);
+    }
+    send(data, Form::Yaml)
+});
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     mutate::document(data, size, max_size, seed, HEAD, mutate::YAML)

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzzer_mutate;
+use orch::api::yaml;
 use rand::RngExt;
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ pub struct Document {
 pub const JSON: Document = Document { read: |bytes| serde_json::from_slice(bytes).ok(), write: |tree| serde_json::to_vec(tree).ok() };
 /// YAML.
 pub const YAML: Document =
-    Document { read: |bytes| serde_yaml::from_slice(bytes).ok(), write: |tree| serde_yaml::to_string(tree).ok().map(String::into_bytes) };
+    Document { read: |bytes| yaml::read(bytes, &mut Vec::new()).ok(), write: |tree| Some(yaml::write(tree).into_bytes()) };
 
 /// Mutates `data[..size]`, of which the first `head` bytes are no document; returns the new size.
 pub fn document(data: &mut [u8], size: usize, max_size: usize, seed: u32, head: usize, form: Document) -> usize {

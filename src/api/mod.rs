@@ -29,6 +29,7 @@ pub mod selector;
 pub mod status;
 pub mod structural;
 pub mod validations;
+pub mod yaml;
 
 pub use key::{Key, Rev, Scope};
 pub use meta::{Kind, Object};

@@ -290,8 +290,8 @@ mod tests {
             assert!(code.unwrap_err().to_string().contains(part));
             assert!(requests.is_empty());
         }
-        let unknown = "{apiVersion: x/v1, kind: Y, metadata: {name: a}}";
+        let unknown = "{apiVersion: x/v1, kind: Z, metadata: {name: a}}";
         let (code, _, _) = run(unknown, Apply::default(), &[]).await;
-        assert!(code.unwrap_err().to_string().contains("no matches for kind \"Y\" in version \"x/v1\""));
+        assert!(code.unwrap_err().to_string().contains("no matches for kind \"Z\" in version \"x/v1\""));
     }
 }

@@ -156,12 +156,13 @@ fn edit(session: &Session, change: impl FnOnce(&mut Value) -> Result<()>) -> Res
     let path = kubeconfig::writable(&session.global)?;
     let failed = |action: &'static str| move |path: &Path, source| Error::File { action, path: path.to_path_buf(), source };
     let mut config: Value = match std::fs::read_to_string(&path) {
-        Ok(text) => serde_yaml::from_str(&text).map_err(|source| Error::Manifest { name: path.display().to_string(), source })?,
+        Ok(text) => crate::api::yaml::read(text.as_bytes(), &mut Vec::new())
+            .map_err(|source| Error::Manifest { name: path.display().to_string(), source })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => json!({"apiVersion": "v1", "kind": "Config"}),
         Err(error) => return Err(failed("open")(&path, error)),
     };
     change(&mut config)?;
-    let text = yaml(&config)?;
+    let text = yaml(&config);
     // Through links: the file that is meant is replaced, not the link.
     let path = path.canonicalize().unwrap_or(path);
     let folder = path.parent().unwrap_or(Path::new("."));

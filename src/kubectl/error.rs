@@ -64,7 +64,7 @@ pub enum Error {
         /// The file.
         name: String,
         /// The parser's words.
-        source: serde_yaml::Error,
+        source: crate::api::yaml::Error,
     },
     /// JSON from the server or the command line cannot be read.
     #[error("error: {what}: {source}")]
@@ -74,9 +74,6 @@ pub enum Error {
         /// The parser's words.
         source: serde_json::Error,
     },
-    /// YAML cannot be written.
-    #[error("error: writing YAML: {0}")]
-    Yaml(#[source] serde_yaml::Error),
     /// A JSONPath template is malformed, or does not fit the object.
     #[error(transparent)]
     JsonPath(#[from] TemplateError),

@@ -6,11 +6,11 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::flags::Files;
+use crate::api::yaml;
 
 /// Longest manifest that is read.
 const MAX_BYTES: u64 = 64 << 20;
@@ -88,8 +88,8 @@ fn walk(path: &Path, recursive: bool, named: bool) -> Result<Vec<PathBuf>> {
 /// The objects of one file.
 pub fn parse(source: &str, text: &str) -> Result<Vec<Manifest>> {
     let mut found = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let object = Value::deserialize(document).map_err(|error| Error::Manifest { name: source.to_string(), source: error })?;
+    for document in yaml::Documents::new(text) {
+        let object = document.map_err(|error| Error::Manifest { name: source.to_string(), source: error })?;
         flatten(source, object, &mut found)?;
     }
     Ok(found)

@@ -60,7 +60,7 @@ impl Output {
     pub fn render(&self, object: &Value, resource: Option<&Resource>) -> Result<Option<String>> {
         Ok(Some(match self {
             Output::Table { .. } => return Ok(None),
-            Output::Yaml => yaml(object)?,
+            Output::Yaml => yaml(object),
             Output::Json => json(object)?,
             Output::Name => items(object).iter().map(|item| format!("{}\n", name(item, resource))).collect(),
             Output::JsonPath(template) => template.render(object)?,
@@ -91,8 +91,8 @@ fn name(object: &Value, resource: Option<&Resource>) -> String {
 }
 
 /// YAML with a final line break.
-pub fn yaml(value: &Value) -> Result<String> {
-    serde_yaml::to_string(value).map_err(Error::Yaml)
+pub fn yaml(value: &Value) -> String {
+    crate::api::yaml::write(value)
 }
 
 /// JSON, indented by four spaces as kubectl does.

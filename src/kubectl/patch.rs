@@ -56,7 +56,8 @@ impl Verb for Patch {
             }
             _ => return Error::usage("must specify --patch or --patch-file containing the contents of the patch"),
         };
-        let patch: Value = serde_yaml::from_str(&text).map_err(|source| Error::Manifest { name: "the patch".into(), source })?;
+        let patch: Value = crate::api::yaml::read(text.as_bytes(), &mut Vec::new())
+            .map_err(|source| Error::Manifest { name: "the patch".into(), source })?;
         for found in self.selection.fetch(session).await? {
             let content_type = match self.kind {
                 Kind::Json => "application/json-patch+json",

@@ -36,7 +36,7 @@ impl Verb for Version {
         }
         match self.output.as_deref() {
             Some("json") => session.print(&output::json(&answer)?)?,
-            Some("yaml") => session.print(&output::yaml(&answer)?)?,
+            Some("yaml") => session.print(&output::yaml(&answer))?,
             None | Some("") => {
                 session.line(&format!("Client Version: {own}"))?;
                 if let Value::String(version) = &answer["serverVersion"]["gitVersion"] {

@@ -70,6 +70,9 @@ const BOOTSTRAPPED: &str = "poststarthook/bootstrap";
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
+    /// Names of admission plug-ins.
+    #[error("{0}")]
+    Admission(String),
     /// Somebody else has it.
     #[error("another orch server runs on {0}; stop it first, or choose another --data-dir")]
     AlreadyRunning(PathBuf),
@@ -181,6 +184,8 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
         config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports },
         extensions: Arc::new(CustomKinds::new(outbound.clone())),
         callout: Arc::new(callouts::Webhooks(outbound.clone())),
+        without: registry::plugins_without(&config.enable_admission_plugins, &config.disable_admission_plugins)
+            .map_err(ServerError::Admission)?,
     };
     let registry = Registry::with_parts(store, &KINDS, parts);
     let stopping = CancellationToken::new();
@@ -339,7 +344,7 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
         advertise_address: advertised.ip(),
         advertise_port: advertised.port(),
         cluster_cidr: config.cluster_cidr,
-        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only && !kind.info.computed).map(resource).collect(),
         own_node: if config.agent { config.node.name.clone() } else { String::new() },
         started: jiff::Timestamp::now(),
     })

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::support::{Server, server};
+use crate::support::{Server, server, server_without};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
@@ -172,7 +172,7 @@ async fn nodes_keep_to_themselves() {
         ("n2", "{}", "nodes \"n2\" is forbidden: node \"n1\" is not allowed to modify node \"n2\""),
         (
             "n1",
-            "{node-restriction.kubernetes.io/x: y, a.k8s.io/b: c}",
+            "{node-restriction.kubernetes.io/x: 'y', a.k8s.io/b: c}",
             "nodes \"n1\" is forbidden: node \"n1\" is not allowed to set the following labels: a.k8s.io/b, node-restriction.kubernetes.io/x",
         ),
     ] {
@@ -226,7 +226,7 @@ async fn classes_and_finalizers() {
     api.yes("POST", "/apis/node.k8s.io/v1/runtimeclasses", runtime).await;
     let made = api.yes("POST", PODS, &pod("p", "{runtimeClassName: vm, containers: [{name: c, image: i}]}")).await;
     assert_eq!((&made["spec"]["overhead"]["memory"], &made["spec"]["nodeSelector"]["vm"]), (&json!("64Mi"), &json!("yes")));
-    let missing = api.no(403, "POST", PODS, &pod("q", "{runtimeClassName: no, containers: [{name: c, image: i}]}")).await;
+    let missing = api.no(403, "POST", PODS, &pod("q", "{runtimeClassName: 'no', containers: [{name: c, image: i}]}")).await;
     assert_eq!(missing, "pods \"q\" is forbidden: pod rejected: RuntimeClass \"no\" not found");
     let unasked = api.no(403, "POST", PODS, &pod("q", "{overhead: {cpu: 1}, containers: [{name: c, image: i}]}")).await;
     assert_eq!(unasked, "pods \"q\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
@@ -336,4 +336,23 @@ async fn signers_have_approvers_of_their_own() {
 fn base64(text: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[tokio::test]
+async fn a_plug_in_that_is_disabled_does_nothing() {
+    let limits = "{metadata: {name: l}, spec: {limits: [{type: Container, defaultRequest: {cpu: 100m}}]}}";
+    for (disabled, request) in [(&[][..], json!("100m")), (&["LimitRanger"][..], json!(null))] {
+        let api = server_without(disabled).await;
+        api.yes("POST", "/api/v1/namespaces/default/serviceaccounts", "metadata: {name: default}").await;
+        api.yes("POST", "/api/v1/namespaces/default/limitranges", limits).await;
+        let made = api.yes("POST", PODS, &pod("p", PLAIN)).await;
+        assert_eq!(made["spec"]["containers"][0]["resources"]["requests"]["cpu"], request, "{disabled:?}");
+    }
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let check = |enabled: &[&str], disabled: &[&str]| orch::server::registry::plugins_without(&all(enabled), &all(disabled));
+    assert_eq!(check(&["NodeRestriction"], &["Priority"]).unwrap().into_iter().collect::<Vec<_>>(), ["Priority"]);
+    assert_eq!(check(&["Nothing"], &[]).unwrap_err(), "enable-admission-plugins plugin \"Nothing\" is unknown");
+    assert_eq!(check(&[], &[""]).unwrap_err(), "disable-admission-plugins plugin \"\" is unknown");
+    let both = "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped";
+    assert_eq!(check(&["Priority"], &["Priority"]).unwrap_err(), both);
 }

@@ -372,7 +372,7 @@ async fn reviews_in_all_forms() {
     assert_eq!(access("{user: ann, nonResourceAttributes: {verb: get, path: /y}}").await, json!({"allowed": false}));
     let node = "user: 'system:node:n', groups: ['system:nodes'], resourceAttributes: {verb: list, resource: pods";
     assert_eq!(access(&format!("{{{node}}}}}")).await["reason"], "can only list/watch pods with spec.nodeName field selector");
-    let selected = "fieldSelector: {requirements: [{key: spec.nodeName, operator: In, values: [n]}]}";
+    let selected = "fieldSelector: {requirements: [{key: spec.nodeName, operator: In, values: ['n']}]}";
     assert_eq!(access(&format!("{{{node}, {selected}}}}}")).await["allowed"], true);
     let named = api
         .no(422, "POST", &format!("{authorization}/subjectaccessreviews"), "{metadata: {name: x}, spec: {user: a, resourceAttributes: {}}}")

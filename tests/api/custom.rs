@@ -161,10 +161,11 @@ async fn values_are_pruned_defaulted_and_validated() {
     define(&server, &foo(SHAPE)).await;
     let object = |name: &str, spec: &str| format!("{{apiVersion: example.com/v1, kind: Foo, metadata: {{name: {name}}}, spec: {spec}}}");
     let made =
-        server.yes("POST", &format!("{FOOS}?fieldValidation=Ignore"), &object("a", "{size: 3, extra: 1, list: [{a: x, b: y}]}")).await;
+        server.yes("POST", &format!("{FOOS}?fieldValidation=Ignore"), &object("a", "{size: 3, extra: 1, list: [{a: x, b: 'y'}]}")).await;
     assert_eq!(made["spec"], json!({"size": 3, "color": "red", "list": [{"a": "x"}]}));
-    let strict =
-        server.no(400, "POST", &format!("{FOOS}?fieldValidation=Strict"), &object("b", "{size: 3, extra: 1, list: [{a: x, b: y}]}")).await;
+    let strict = server
+        .no(400, "POST", &format!("{FOOS}?fieldValidation=Strict"), &object("b", "{size: 3, extra: 1, list: [{a: x, b: 'y'}]}"))
+        .await;
     assert!(strict.ends_with("strict decoding error: unknown field \"spec.extra\", unknown field \"spec.list[0].b\""), "{strict}");
     let warned =
         server.ask("admin", "POST", &format!("{FOOS}?fieldValidation=Warn&dryRun=All"), &[], &object("b", "{size: 3, extra: 1}")).await;
@@ -174,7 +175,7 @@ async fn values_are_pruned_defaulted_and_validated() {
     assert!(strict.contains("unknown field \"metadata.unknownMeta\""), "{strict}");
     let doubled = "apiVersion: example.com/v1\nkind: Foo\nmetadata: {name: b}\nspec: {size: 1, size: 2}";
     let strict = server.no(400, "POST", &format!("{FOOS}?fieldValidation=Strict"), doubled).await;
-    assert!(strict.contains("spec.size"), "{strict}");
+    assert!(strict.ends_with("line 4: key \"size\" already set in map"), "{strict}");
     for (spec, wanted) in [
         (
             "{size: x}",
@@ -214,9 +215,9 @@ async fn values_are_pruned_defaulted_and_validated() {
 async fn embedded_resources_and_preserved_fields() {
     let server = whole_server().await;
     let shape = "schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {free: {type: object, x-kubernetes-preserve-unknown-fields: true}, \
-        template: {type: object, x-kubernetes-embedded-resource: true, properties: {spec: {type: object, properties: {n: {x-kubernetes-int-or-string: true}}}}}}}}}}";
+        template: {type: object, x-kubernetes-embedded-resource: true, properties: {spec: {type: object, properties: {'n': {x-kubernetes-int-or-string: true}}}}}}}}}}";
     define(&server, &foo(shape)).await;
-    let object = "{apiVersion: example.com/v1, kind: Foo, metadata: {name: a}, spec: {free: {any: [1, {x: y}]}, template: {apiVersion: v1, kind: Sub, metadata: {name: s, unknownSubMeta: 1}, spec: {n: 80%, m: 1}}}}";
+    let object = "{apiVersion: example.com/v1, kind: Foo, metadata: {name: a}, spec: {free: {any: [1, {x: 'y'}]}, template: {apiVersion: v1, kind: Sub, metadata: {name: s, unknownSubMeta: 1}, spec: {'n': 80%, m: 1}}}}";
     let strict = server.no(400, "POST", &format!("{FOOS}?fieldValidation=Strict"), object).await;
     for field in ["spec.template.metadata.unknownSubMeta", "spec.template.spec.m"] {
         assert!(strict.contains(&format!("unknown field \"{field}\"")), "{strict}");
@@ -366,7 +367,7 @@ async fn versions_without_conversion() {
     let server = whole_server().await;
     define(&server, &two_versions("{strategy: None}")).await;
     let made =
-        server.ask("admin", "POST", FOOS2, &[], "{apiVersion: example.com/v2, kind: Foo, metadata: {name: a}, both: x, two: y}").await;
+        server.ask("admin", "POST", FOOS2, &[], "{apiVersion: example.com/v2, kind: Foo, metadata: {name: a}, both: x, two: 'y'}").await;
     assert_eq!((made.code, &made.body["apiVersion"]), (201, &json!("example.com/v2")), "{}", made.body);
     assert_eq!(made.headers["warning"].to_str().unwrap(), "299 - \"example.com/v2 Foo is deprecated\"");
     let one = server.yes("GET", &format!("{FOOS}/a"), "").await;
@@ -417,7 +418,7 @@ async fn versions_by_webhook() {
     );
     let server = whole_server().await;
     define(&server, &two_versions(&conversion)).await;
-    server.yes("POST", FOOS2, "{apiVersion: example.com/v2, kind: Foo, metadata: {name: a}, two: y}").await;
+    server.yes("POST", FOOS2, "{apiVersion: example.com/v2, kind: Foo, metadata: {name: a}, two: 'y'}").await;
     server.yes("POST", FOOS, "{apiVersion: example.com/v1, kind: Foo, metadata: {name: b}, one: z}").await;
     assert_eq!(server.yes("GET", &format!("{FOOS}/a"), "").await["one"], "y");
     let list = server.yes("GET", FOOS2, "").await;
@@ -455,7 +456,7 @@ async fn names_conflict_and_are_freed() {
 async fn namespaces_and_owners_take_instances_along() {
     let server = whole_server().await;
     define(&server, &foo(OPEN)).await;
-    server.yes("POST", "/api/v1/namespaces", "metadata: {name: n}").await;
+    server.yes("POST", "/api/v1/namespaces", "metadata: {name: 'n'}").await;
     let there = FOOS.replace("default", "n");
     server.yes("POST", &there, "{apiVersion: example.com/v1, kind: Foo, metadata: {name: a}}").await;
     let owner = server.yes("POST", FOOS, "{apiVersion: example.com/v1, kind: Foo, metadata: {name: owner}}").await;

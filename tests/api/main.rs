@@ -5,6 +5,7 @@ mod admission;
 mod aggregation;
 mod apply;
 mod auth;
+mod components;
 mod custom;
 mod found;
 mod kinds;
@@ -19,6 +20,7 @@ mod record;
 mod samples;
 mod support;
 mod webhooks;
+mod yaml;
 
 use orch::server::kinds::KINDS;
 use support::server;
@@ -47,7 +49,7 @@ async fn an_object_from_creation_to_deletion() {
 async fn lists_tables_and_metadata() {
     let api = server().await;
     for name in ["a", "b", "c"] {
-        api.yes("POST", CONFIGMAPS, &format!("metadata: {{name: {name}, labels: {{n: {name}}}}}")).await;
+        api.yes("POST", CONFIGMAPS, &format!("metadata: {{name: {name}, labels: {{'n': {name}}}}}")).await;
     }
     let list = api.yes("GET", CONFIGMAPS, "").await;
     assert_eq!((list["kind"].as_str(), list["items"].as_array().map(Vec::len)), (Some("ConfigMapList"), Some(3)));

@@ -157,21 +157,21 @@ async fn parameters() {
     let spec = "paramKind: {apiVersion: v1, kind: ConfigMap}, validations: [{expression: 'object.data.n == params.data.n', messageExpression: \"'wants ' + params.data.n\"}],
         matchConditions: [{name: not-a-param, expression: \"!object.metadata.name.startsWith('param')\"}]";
     validating(&api, "p", &configmaps("CREATE"), spec, ", paramRef: {name: param}").await;
-    let missing = create(&api, "a", "n: '1'").await;
+    let missing = create(&api, "a", "'n': '1'").await;
     let said = "denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
     assert!(missing.message().ends_with(said), "{}", missing.message());
     let binding = format!("{REGISTRATION}/validatingadmissionpolicybindings/p-binding");
     let patch = |body: &'static str| api.ask("admin", "PATCH", &binding, &[("content-type", "application/merge-patch+json")], body);
     assert_eq!(patch(r#"{"spec": {"paramRef": {"parameterNotFoundAction": "Allow"}}}"#).await.code, 200);
-    assert_eq!(create(&api, "param", "n: '1'").await.code, 201);
-    assert_eq!(create(&api, "a", "n: '1'").await.code, 201);
-    assert!(create(&api, "b", "n: '2'").await.message().ends_with("denied request: wants 1"));
+    assert_eq!(create(&api, "param", "'n': '1'").await.code, 201);
+    assert_eq!(create(&api, "a", "'n': '1'").await.code, 201);
+    assert!(create(&api, "b", "'n': '2'").await.message().ends_with("denied request: wants 1"));
     // Each of several must be satisfied.
-    api.yes("POST", CONFIGMAPS, "{metadata: {name: param2, labels: {use: it}}, data: {n: '2'}}").await;
+    api.yes("POST", CONFIGMAPS, "{metadata: {name: param2, labels: {use: it}}, data: {'n': '2'}}").await;
     let selected = r#"{"spec": {"paramRef": {"name": null, "selector": {"matchLabels": {"use": "it"}}}}}"#;
     assert_eq!(patch(selected).await.code, 200);
-    assert_eq!(create(&api, "b", "n: '2'").await.code, 201);
-    assert!(create(&api, "c", "n: '1'").await.message().ends_with("denied request: wants 2"));
+    assert_eq!(create(&api, "b", "'n': '2'").await.code, 201);
+    assert!(create(&api, "c", "'n': '1'").await.message().ends_with("denied request: wants 2"));
 }
 
 #[tokio::test]

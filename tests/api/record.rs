@@ -200,3 +200,36 @@ async fn bodies_are_recorded_where_the_policy_wants_them() {
     let read = find(&events, "ResponseComplete", "get", 200);
     assert!(read.get("responseObject").is_none(), "{read:#}");
 }
+
+/// Connections and subresources that store nothing of their own are admitted, and what policies note of them is recorded.
+#[tokio::test]
+async fn notes_of_what_is_not_stored_are_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let log = LogConfig { path: path.clone(), max_bytes: 0, max_age: None, max_backups: 0, compress: false };
+    let policy = Policy::parse("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]").unwrap();
+    let audit = Arc::new(Audit::open(policy, log).unwrap());
+    let api = server_with(Settings { audit: Some(audit), ..Settings::default() }).await;
+    api.yes("POST", "/api/v1/namespaces/default/serviceaccounts", "metadata: {name: default}").await;
+    let registration = "/apis/admissionregistration.k8s.io/v1";
+    let noting = "{metadata: {name: noting}, spec: {auditAnnotations: [{key: sub, valueExpression: 'request.subResource'}],
+        matchConstraints: {resourceRules: [{operations: [CREATE, CONNECT], apiGroups: [''], apiVersions: [v1],
+        resources: [pods/eviction, pods/binding, pods/exec, serviceaccounts/token]}]}}}";
+    api.yes("POST", &format!("{registration}/validatingadmissionpolicies"), noting).await;
+    let binding = "{metadata: {name: noting}, spec: {policyName: noting, validationActions: [Audit]}}";
+    api.yes("POST", &format!("{registration}/validatingadmissionpolicybindings"), binding).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    api.yes("POST", pods, "{metadata: {name: p}, spec: {containers: [{name: c, image: i}]}}").await;
+    api.yes("POST", &format!("{pods}/p/binding"), "{metadata: {name: p}, target: {kind: Node, name: 'n'}}").await;
+    api.ask("admin", "POST", &format!("{pods}/p/exec?command=x"), &[], "").await;
+    api.yes("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", "spec: {}").await;
+    api.yes("POST", &format!("{pods}/p/eviction"), "{apiVersion: policy/v1, kind: Eviction, metadata: {name: p}}").await;
+    drop(api);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for sub in ["binding", "exec", "token", "eviction"] {
+        let event = events.iter().rfind(|event| event["objectRef"]["subresource"] == sub);
+        let event = event.unwrap_or_else(|| panic!("{sub} is recorded: {text}"));
+        assert_eq!(event["annotations"]["noting/sub"], sub, "{event}");
+    }
+}

@@ -22,7 +22,7 @@ use orch::server::kinds::KINDS;
 use orch::server::outbound::Outbound;
 use orch::server::pki::{Pki, PkiConfig};
 use orch::server::reconcile;
-use orch::server::registry::{Parts, Registry, User};
+use orch::server::registry::{Parts, Registry, User, plugins_without};
 use orch::server::store::{Change, Draft, Expect, Limits, Store};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -69,27 +69,32 @@ impl Answer {
 
 /// A server with the namespace `default`, of built-in kinds and without controllers.
 pub async fn server() -> Server {
-    make(false, Settings::default(), Limits::default(), |_| Ways::default()).await
+    make(false, Settings::default(), Limits::default(), &[], |_| Ways::default()).await
 }
 
 /// The same as [`server`], with a store that remembers so much.
 pub async fn server_remembering(limits: Limits) -> Server {
-    make(false, Settings::default(), limits, |_| Ways::default()).await
+    make(false, Settings::default(), limits, &[], |_| Ways::default()).await
 }
 
 /// The same as [`server`], as somebody chose.
 pub async fn server_with(settings: Settings) -> Server {
-    make(false, settings, Limits::default(), |_| Ways::default()).await
+    make(false, settings, Limits::default(), &[], |_| Ways::default()).await
+}
+
+/// The same as [`server`], without these admission plug-ins.
+pub async fn server_without(plugins: &[&str]) -> Server {
+    make(false, Settings::default(), Limits::default(), plugins, |_| Ways::default()).await
 }
 
 /// The same with further ways in, made over its store.
 pub async fn server_with_ways(ways: impl FnOnce(&Store) -> Ways) -> Server {
-    make(false, Settings::default(), Limits::default(), ways).await
+    make(false, Settings::default(), Limits::default(), &[], ways).await
 }
 
 /// A server with the namespace `default`, custom kinds, all controllers, and OpenAPI.
 pub async fn whole_server() -> Server {
-    make(true, Settings::default(), Limits::default(), |_| Ways::default()).await
+    make(true, Settings::default(), Limits::default(), &[], |_| Ways::default()).await
 }
 
 fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersConfig {
@@ -108,13 +113,13 @@ fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersC
         advertise_address: [192, 0, 2, 1].into(),
         advertise_port: 6443,
         cluster_cidr: "10.42.0.0/16".parse().unwrap(),
-        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only).map(resource).collect(),
+        resources: KINDS.iter().filter(|kind| !kind.info.virtual_only && !kind.info.computed).map(resource).collect(),
         own_node: String::new(),
         started: jiff::Timestamp::now(),
     }
 }
 
-async fn make(whole: bool, settings: Settings, limits: Limits, ways: impl FnOnce(&Store) -> Ways) -> Server {
+async fn make(whole: bool, settings: Settings, limits: Limits, disabled: &[&str], ways: impl FnOnce(&Store) -> Ways) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let config = PkiConfig {
         host_name: "h".into(),
@@ -131,6 +136,8 @@ async fn make(whole: bool, settings: Settings, limits: Limits, ways: impl FnOnce
     let authenticator = Authenticator::with_ways(key, ways(&store));
     let outbound = Outbound::new(store.clone(), None);
     let mut parts = Parts { callout: Arc::new(Webhooks(outbound.clone())), ..Parts::default() };
+    let disabled: Vec<String> = disabled.iter().map(|name| (*name).to_owned()).collect();
+    parts.without = plugins_without(&[], &disabled).unwrap();
     if whole {
         parts.extensions = Arc::new(CustomKinds::new(outbound));
     }

@@ -77,6 +77,7 @@ impl Definition {
             subresources,
             generation: true,
             virtual_only: false,
+            computed: false,
             update_may_create: false,
             returns_deleted: false,
             plain_finalizers: true,

@@ -64,6 +64,7 @@ pub(super) async fn admit(call: &mut Call) -> Result<Vec<String>, Status> {
             call.info.rest = after["path"].as_str().unwrap_or_default().trim_start_matches('/').to_owned();
         }
     }
+    verbs::note(call, &admitted.annotations);
     Ok(admitted.warnings)
 }
 

@@ -179,6 +179,7 @@ fn describe(kind: &KindDef) -> Resource<'_> {
     subresources.sort_by_key(|s| s.2);
     let verbs = match (kind.info.virtual_only, kind.group(), kind.resource()) {
         (true, ..) => vec!["create"],
+        _ if kind.info.computed => vec!["get", "list"],
         _ if kind.definition().is_some() => {
             let open = |verb: &&str| kind.closed(verb).is_none() || !["patch", "create", "update"].contains(verb);
             CUSTOM.iter().copied().filter(open).collect()
@@ -195,7 +196,7 @@ fn describe(kind: &KindDef) -> Resource<'_> {
         short: &kind.info.short,
         categories: &kind.info.categories,
         subresources,
-        storage_hash: (!kind.info.virtual_only).then(|| storage_hash(kind)),
+        storage_hash: (!kind.info.virtual_only && !kind.info.computed).then(|| storage_hash(kind)),
     }
 }
 

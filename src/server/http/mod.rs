@@ -13,6 +13,7 @@
 
 mod aggregate;
 pub mod audit;
+mod components;
 mod connect;
 mod credentials;
 pub mod discovery;

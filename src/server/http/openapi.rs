@@ -50,6 +50,8 @@ pub struct KindDoc {
     pub namespaced: bool,
     /// Only created, never stored (reviews).
     pub virtual_only: bool,
+    /// Only read.
+    pub computed: bool,
     /// `status` and `scale`, where served.
     pub subresources: Vec<Subresource>,
     /// Its schema: `generator.subschema_for::<T>()`.
@@ -67,6 +69,7 @@ impl From<&KindRef> for KindDoc {
             resource: names.resource,
             namespaced: kind.info.namespaced,
             virtual_only: kind.info.virtual_only,
+            computed: kind.info.computed,
             subresources: kind.info.subresources.clone(),
             schema: Arc::new(move |generator| this.schema(generator)),
         }

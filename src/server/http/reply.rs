@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::negotiate::Encoding;
-use crate::api::{Status, protobuf};
+use crate::api::{Status, protobuf, yaml};
 
 /// Answers of at least this many bytes are compressed for clients that accept it (upstream's threshold).
 const GZIP_FROM: u64 = 128 * 1024;
@@ -125,7 +125,7 @@ pub fn encoded_slices(code: u16, encoding: Encoding, parts: Vec<Bytes>) -> Respo
 
 fn to_yaml(json: &[u8]) -> Result<String, Status> {
     let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| Status::internal(format!("an object is not JSON: {e}")))?;
-    serde_yaml::to_string(&value).map_err(|e| Status::internal(format!("encoding YAML: {e}")))
+    Ok(yaml::write(&value))
 }
 
 /// A stream without known end.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::negotiate::{self, PatchType};
 use super::{App, Call, only, reply, verbs};
-use crate::api::{Cause, FieldError, Object, Status};
+use crate::api::{Cause, FieldError, Object, Status, yaml};
 use crate::server::auth::{Lookup, rbac};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{Deleted, KindDef, Part, ScaleChange, WriteOptions};
@@ -28,6 +28,20 @@ fn created(call: &Call, warnings: &[String]) -> Response {
     response
 }
 
+/// What admission had to say besides yes.
+pub(super) struct Said {
+    warnings: Vec<String>,
+    annotations: Vec<(String, String)>,
+}
+
+impl Said {
+    /// The warnings, once the rest is in the record of the request.
+    pub fn to(self, call: &Call) -> Vec<String> {
+        verbs::note(call, &self.annotations);
+        self.warnings
+    }
+}
+
 /// Admission of what is created below the object `name`, under whose name and namespace it goes.
 pub(super) async fn admitted<T: crate::api::Kind>(
     app: &App,
@@ -35,13 +49,13 @@ pub(super) async fn admitted<T: crate::api::Kind>(
     (namespace, name): (&str, &str),
     mut object: T,
     options: &WriteOptions,
-) -> Result<(T, Vec<String>), Status> {
+) -> Result<(T, Said), Status> {
     let meta = object.meta_mut();
     meta.name = meta.name.take().filter(|given| !given.is_empty()).or_else(|| Some(name.to_owned()));
     meta.namespace = Some(namespace.to_owned());
     let mut admitted = app.registry.admit_creation(kind, Box::new(object), options).await?;
     let object = std::mem::take(downcast::<T>(admitted.object.as_mut())?);
-    Ok((object, admitted.warnings))
+    Ok((object, Said { warnings: admitted.warnings, annotations: admitted.annotations }))
 }
 
 /// POST of a Binding: to `pods/NAME/binding`, or to `bindings`, where the body names the pod.
@@ -64,7 +78,8 @@ pub(super) async fn bind(mut call: Call) -> Result<Response, Status> {
         return Err(Status::invalid("", "Binding", &name, wrong));
     }
     let namespace = call.info.namespace.clone();
-    let (binding, warnings) = admitted(&call.app, &kind, (&namespace, &name), binding, &options).await?;
+    let (binding, said) = admitted(&call.app, &kind, (&namespace, &name), binding, &options).await?;
+    let warnings = said.to(&call);
     let node = binding.target.name.clone().unwrap_or_default();
     let place = |object: &mut dyn Object| assign(downcast::<Pod>(object)?, &binding, &name, &node);
     call.app.registry.edit(&kind, &namespace, &name, Part::Main, &place, &options).await?;
@@ -126,7 +141,8 @@ pub(super) async fn evict(mut call: Call) -> Result<Response, Status> {
     let mut options = verbs::write_options(&call)?;
     options.dry_run |= call.query.delete(eviction.delete_options.clone())?.1;
     let kind = call.app.kind_of::<Pod>()?;
-    let (eviction, warnings) = admitted(&call.app, &kind, (&namespace, &name), eviction, &options).await?;
+    let (eviction, said) = admitted(&call.app, &kind, (&namespace, &name), eviction, &options).await?;
+    let warnings = said.to(&call);
     let (mut delete, _) = call.query.delete(eviction.delete_options)?;
     let pod = call.app.get::<Pod>(&namespace, &name)?;
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
@@ -238,6 +254,7 @@ pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
             let wanted: Value = verbs::body_as(&mut call, "autoscaling/v1", "Scale").await?;
             let (value, written) =
                 registry.edit_scale(&kind, &namespace, &name, ScaleChange::Edit(&|_| Ok(wanted.clone())), &options).await?;
+            verbs::note(&call, &written.annotations);
             warnings = written.warnings;
             value
         }
@@ -246,13 +263,15 @@ pub(super) async fn scale(mut call: Call) -> Result<Response, Status> {
             let body = call.body().await?;
             let force = verbs::check_apply(&call, patch_type)?;
             let (value, written) = if patch_type == PatchType::Apply {
-                let config: Value = serde_yaml::from_slice(&body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+                let config = yaml::read(&body, &mut Vec::new())
+                    .map_err(|e| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}")))?;
                 registry.edit_scale(&kind, &namespace, &name, ScaleChange::Apply { config: &config, force }, &options).await?
             } else {
                 let patch: Value = serde_json::from_slice(&body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
                 let edit = |scale: Value| patch_scale(scale, &patch, patch_type);
                 registry.edit_scale(&kind, &namespace, &name, ScaleChange::Edit(&edit), &options).await?
             };
+            verbs::note(&call, &written.annotations);
             warnings = written.warnings;
             value
         }

@@ -55,7 +55,8 @@ pub(super) async fn create(mut call: Call) -> Result<Response, Status> {
     request.spec = Some(spec);
     let options = verbs::write_options(&call)?;
     let kind = call.app.kind_of::<ServiceAccount>()?;
-    let (mut request, warnings) = special::admitted(&call.app, &kind, (&namespace, &name), request, &options).await?;
+    let (mut request, said) = special::admitted(&call.app, &kind, (&namespace, &name), request, &options).await?;
+    let warnings = said.to(&call);
     let mut spec = request.spec.take().unwrap_or_default();
     let audiences = spec.audiences.clone().unwrap_or_default();
     let mut private = Private {

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::negotiate::{self, Encoding, Form, PatchType, Shape};
 use super::table::{self, Include};
-use super::{Call, connect, only, protobuf_list, proxy, reply, reviews, special, stream, token_request, watch};
-use crate::api::{FieldError, Status};
+use super::{Call, components, connect, only, protobuf_list, proxy, reply, reviews, special, stream, token_request, watch};
+use crate::api::{FieldError, Status, yaml};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{self, Body, Deleted, Format, KindDef, KindRef, List, Part, Patch, WriteOptions, Written};
 use crate::server::store::Entry;
@@ -92,6 +92,9 @@ async fn main_resource(call: Call) -> Result<Response, Status> {
         return review(call).await;
     }
     let kind = kind(&call)?;
+    if kind.info.computed {
+        return components::serve(&call, &kind);
+    }
     if kind.info.virtual_only && call.info.verb != "create" {
         return Err(Status::method_not_allowed(call.info.verb));
     }
@@ -131,7 +134,7 @@ fn form(call: &Call, kind: &KindDef) -> Result<(Form, Include), Status> {
 }
 
 /// One object in the negotiated form.
-fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Response, Status> {
+pub(super) fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Response, Status> {
     let (form, include) = form(call, kind)?;
     match form.shape {
         Shape::Whole if call.query.flag("pretty") => {
@@ -154,10 +157,15 @@ fn object(call: &Call, kind: &KindDef, code: u16, entry: &Entry) -> Result<Respo
 pub(super) fn written(call: &Call, kind: &KindDef, written: &Written) -> Result<Response, Status> {
     let mut response = object(call, kind, if written.created { 201 } else { 200 }, &written.entry)?;
     reply::warn(&mut response, &written.warnings);
-    if let Some(record) = &call.record {
-        written.annotations.iter().for_each(|(key, value)| record.annotate(key, value));
-    }
+    note(call, &written.annotations);
     Ok(response)
+}
+
+/// Puts what admission had to say into the record of the request.
+pub(super) fn note(call: &Call, annotations: &[(String, String)]) {
+    if let Some(record) = &call.record {
+        annotations.iter().for_each(|(key, value)| record.annotate(key, value));
+    }
 }
 
 async fn get(call: Call, kind: &KindRef) -> Result<Response, Status> {
@@ -172,7 +180,7 @@ async fn list(call: Call, kind: &KindRef) -> Result<Response, Status> {
     send_list(&call, kind, &list)
 }
 
-fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Status> {
+pub(super) fn send_list(call: &Call, kind: &KindDef, list: &List) -> Result<Response, Status> {
     let (form, include) = form(call, kind)?;
     let meta = table::list_meta(list.rev, Some(list));
     let entries = || list.items.iter().map(|entry| &**entry);
@@ -247,7 +255,10 @@ pub(super) async fn body_as<T: DeserializeOwned>(call: &mut Call, api_version: &
 /// A body as a type. What is wrong with JSON or YAML is the outer error, what is wrong with protobuf the inner one.
 fn decode_body<T: DeserializeOwned>(body: &Body, api_version: &str, kind: &str) -> Result<Result<T, Status>, String> {
     match body.format {
-        Format::Yaml => serde_yaml::from_slice(&body.bytes).map(Ok).map_err(|e| e.to_string()),
+        Format::Yaml => {
+            let tree = yaml::read(&body.bytes, &mut Vec::new()).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
+            serde_json::from_value(tree).map(Ok).map_err(|e| e.to_string())
+        }
         Format::Json => serde_json::from_slice(&body.bytes).map(Ok).map_err(|e| e.to_string()),
         Format::Protobuf => match registry::message(api_version, kind, &body.bytes) {
             Ok(tree) => serde_json::from_value(tree).map(Ok).map_err(|e| e.to_string()),

@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::{ComponentStatus, PodTemplate};
 use super::pod;
 use super::support::path::{Errors, Path};
 use super::support::print;
-use crate::api::FieldError;
 
 kind!(PodTemplate: NAMESPACED { returns_deleted: true, singular: "podtemplate" }
     fn apply_defaults(&mut self) {
@@ -27,10 +26,7 @@ kind!(PodTemplate: NAMESPACED { returns_deleted: true, singular: "podtemplate" }
     );
 );
 
-kind!(ComponentStatus: CLUSTER { singular: "componentstatus", short: &["cs"], generation: false }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
-        vec![FieldError::forbidden("", "component states can't be written")]
-    }
+kind!(ComponentStatus: CLUSTER { singular: "componentstatus", short: &["cs"], generation: false, computed: true }
     columns!(ComponentStatus;
         "Status" string: "Whether it is well." => |one, _| {
             let healthy = one.conditions.iter().flatten().find(|condition| condition.type_ == "Healthy");

@@ -1,6 +1,6 @@
 //! Request bodies into objects.
 //!
-//! A body is first read into a tree by a visitor that notices duplicate keys (the last one wins, as in Go), or by
+//! A body is first read into a tree, by a visitor (JSON) or by [`yaml`], which notice duplicate keys (the last one wins, as in Go), or by
 //! [`protobuf`], then the tree into the type, noticing unknown fields. Depth is bounded by all parsers (128 levels), size by
 //! the HTTP layer. What upstream does in `apimachinery/pkg/runtime/serializer` and answers in `apiserver/pkg/endpoints/handlers/create.go`.
 //!
@@ -9,12 +9,12 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::kind::Fault;
 use super::{Body, FieldValidation, Format, KindDef, Registry};
-use crate::api::{Object, Status, protobuf};
+use crate::api::{Object, Status, protobuf, yaml};
 
 /// Reports stop after this many unknown or duplicate fields, so that a hostile body can't make a large answer.
 const MAX_REPORTED: usize = 100;
@@ -33,7 +33,7 @@ impl Registry {
 
 /// Body to object, defaults applied.
 pub(super) fn object(kind: &KindDef, body: &Body, validation: FieldValidation) -> Result<Decoded, Status> {
-    let mut duplicates = Vec::new();
+    let mut duplicates = Duplicates::default();
     let tree = match body.format {
         Format::Protobuf => message(&kind.api_version(), kind.kind(), &body.bytes)?,
         _ => tree(body, &mut duplicates).map_err(|why| Status::bad_request(unreadable(kind, &why)))?,
@@ -41,27 +41,55 @@ pub(super) fn object(kind: &KindDef, body: &Body, validation: FieldValidation) -
     typed(kind, tree, duplicates, validation)
 }
 
-/// Tree to object, defaults applied. `problems` are those found while the tree was read.
-pub(super) fn typed(kind: &KindDef, tree: Value, mut problems: Vec<String>, validation: FieldValidation) -> Result<Decoded, Status> {
+/// Keys that a body had twice in one map.
+#[derive(Default)]
+pub(super) struct Duplicates {
+    found: Vec<String>,
+    /// Whether it is YAML, whose reader tells of all in one error.
+    yaml: bool,
+}
+
+impl Duplicates {
+    /// As warnings, one each.
+    pub fn warnings(&self) -> &[String] {
+        &self.found
+    }
+
+    /// As the errors of strict decoding.
+    pub fn errors(&self) -> Option<String> {
+        match (self.found.is_empty(), self.yaml) {
+            (true, _) => None,
+            (false, false) => Some(self.found.join(", ")),
+            (false, true) => Some(format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {}", self.found.join("\n  "))),
+        }
+    }
+}
+
+/// Tree to object, defaults applied; `duplicates` were found while the tree was read.
+pub(super) fn typed(kind: &KindDef, tree: Value, duplicates: Duplicates, validation: FieldValidation) -> Result<Decoded, Status> {
     check_type(kind, &tree)?;
     let before_zero = names_year_before_zero(&tree);
+    let mut unknown = Vec::new();
     let decoded = kind.decode(tree, &mut |path| {
-        if problems.len() < MAX_REPORTED {
-            problems.push(format!("unknown field \"{path}\""));
+        if duplicates.found.len() + unknown.len() < MAX_REPORTED {
+            unknown.push(format!("unknown field \"{path}\""));
         }
     });
     let mut object = decoded.map_err(|fault| wrong_type(kind, &fault))?;
     if before_zero {
         kind.decode(object.to_value(), &mut |_| {}).map_err(|fault| wrong_type(kind, &fault))?;
     }
-    match validation {
-        FieldValidation::Ignore => problems.clear(),
-        FieldValidation::Strict if !problems.is_empty() => {
-            let why = format!("strict decoding error: {}", problems.join(", "));
-            return Err(Status::bad_request(unreadable(kind, &why)));
+    let problems = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn => [duplicates.found, unknown].concat(),
+        FieldValidation::Strict => {
+            let problems: Vec<String> = duplicates.errors().into_iter().chain(unknown).collect();
+            if !problems.is_empty() {
+                return Err(Status::bad_request(unreadable(kind, &format_args!("strict decoding error: {}", problems.join(", ")))));
+            }
+            problems
         }
-        FieldValidation::Warn | FieldValidation::Strict => {}
-    }
+    };
     kind.apply_defaults(object.as_mut());
     Ok((object, problems))
 }
@@ -89,16 +117,16 @@ pub fn message(api_version: &str, kind: &str, bytes: &[u8]) -> Result<Value, Sta
 }
 
 /// Reads JSON or YAML into a tree; `duplicates` hears of repeated keys.
-pub(super) fn tree(body: &Body, duplicates: &mut Vec<String>) -> Result<Value, String> {
-    let found = RefCell::new(std::mem::take(duplicates));
+pub(super) fn tree(body: &Body, duplicates: &mut Duplicates) -> Result<Value, String> {
+    if body.format == Format::Yaml {
+        duplicates.yaml = true;
+        return yaml::read(&body.bytes, &mut duplicates.found).map_err(|error| format!("error converting YAML to JSON: {error}"));
+    }
+    let found = RefCell::new(std::mem::take(&mut duplicates.found));
     let seed = Tree { path: &Path::Root, duplicates: &found };
-    let tree = if body.format == Format::Yaml {
-        seed.deserialize(serde_yaml::Deserializer::from_slice(&body.bytes)).map_err(|error| error.to_string())
-    } else {
-        let mut parser = serde_json::Deserializer::from_slice(&body.bytes);
-        seed.deserialize(&mut parser).and_then(|tree| parser.end().map(|()| tree)).map_err(|error| error.to_string())
-    };
-    *duplicates = found.into_inner();
+    let mut parser = serde_json::Deserializer::from_slice(&body.bytes);
+    let tree = seed.deserialize(&mut parser).and_then(|tree| parser.end().map(|()| tree)).map_err(|error| error.to_string());
+    duplicates.found = found.into_inner();
     tree
 }
 
@@ -181,7 +209,7 @@ impl Path<'_> {
     }
 }
 
-/// Builds a [`Value`] as serde_json does, but hears of duplicate keys and takes YAML's non-string keys as text.
+/// Builds a [`Value`] as serde_json does, but hears of duplicate keys.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     path: &'a Path<'a>,
@@ -198,7 +226,7 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
 impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Value;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON or YAML value")
+        f.write_str("a JSON value")
     }
     fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
@@ -236,7 +264,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = entries.next_key_seed(KeyText)? {
+        while let Some(key) = entries.next_key::<String>()? {
             let path = Path::Key(self.path, &key);
             if map.contains_key(&key) && self.duplicates.borrow().len() < MAX_REPORTED {
                 self.duplicates.borrow_mut().push(format!("duplicate field \"{}\"", path.render()));
@@ -245,43 +273,5 @@ impl<'de> Visitor<'de> for Tree<'_> {
             map.insert(key, value);
         }
         Ok(Value::Object(map))
-    }
-    fn visit_enum<A: serde::de::EnumAccess<'de>>(self, _: A) -> Result<Value, A::Error> {
-        Err(A::Error::custom(format_args!("{}: YAML tags are not supported", self.path.render())))
-    }
-}
-
-/// A map key as text: YAML allows numbers and booleans there.
-struct KeyText;
-
-impl<'de> DeserializeSeed<'de> for KeyText {
-    type Value = String;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for KeyText {
-    type Value = String;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key: a string, number or boolean")
-    }
-    fn visit_str<E>(self, key: &str) -> Result<String, E> {
-        Ok(key.into())
-    }
-    fn visit_string<E>(self, key: String) -> Result<String, E> {
-        Ok(key)
-    }
-    fn visit_bool<E>(self, key: bool) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-    fn visit_i64<E>(self, key: i64) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-    fn visit_u64<E>(self, key: u64) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-    fn visit_f64<E>(self, key: f64) -> Result<String, E> {
-        Ok(key.to_string())
     }
 }

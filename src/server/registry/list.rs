@@ -90,6 +90,18 @@ impl Pages {
 }
 
 impl Registry {
+    /// A list of what is not stored but made when it is asked for: all that is selected of `present`.
+    pub fn select(&self, kind: &KindDef, present: Vec<Arc<Entry>>, options: &ListOptions) -> Result<List, Status> {
+        let filter = Filter::new(kind, &options.labels, &options.fields)?;
+        let mut items = Vec::with_capacity(present.len());
+        for entry in present {
+            if filter.matches(kind, &entry)? {
+                items.push(entry);
+            }
+        }
+        Ok(List { rev: Rev(0), items, continue_token: None, remaining: None })
+    }
+
     /// LIST; `namespace` empty: all.
     pub async fn list(&self, kind: &KindDef, namespace: &str, options: &ListOptions) -> Result<List, Status> {
         let filter = Filter::new(kind, &options.labels, &options.fields)?;

@@ -10,7 +10,7 @@
 //! Never: knows how objects are stored or sent, or runs a controller; and no write passes the store by another way.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ pub mod strategy;
 mod update;
 mod watch;
 
-pub use admission::{Admitted, ConnectOptions, RegistryConfig};
+pub use admission::{Admitted, ConnectOptions, RegistryConfig, plugins_without};
 pub use callout::{Callout, CalloutError};
 pub use decode::message;
 pub use kind::{
@@ -83,11 +83,14 @@ pub struct Parts {
     pub extensions: Arc<dyn Extensions>,
     /// The way to webhooks.
     pub callout: Arc<dyn Callout>,
+    /// Admission plug-ins that do not run, by name.
+    pub without: HashSet<&'static str>,
 }
 
 impl Default for Parts {
     fn default() -> Parts {
-        Parts { config: RegistryConfig::default(), extensions: Arc::new(NoExtensions), callout: Arc::new(callout::NoCallout) }
+        let (extensions, callout) = (Arc::new(NoExtensions), Arc::new(callout::NoCallout));
+        Parts { config: RegistryConfig::default(), extensions, callout, without: HashSet::new() }
     }
 }
 

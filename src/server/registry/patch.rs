@@ -40,7 +40,7 @@ impl Ready {
 pub(super) struct Config {
     tree: Value,
     /// The duplicate fields found in it.
-    duplicates: Vec<String>,
+    duplicates: decode::Duplicates,
     force: bool,
 }
 
@@ -62,7 +62,7 @@ impl Registry {
         let propose = |current: &Current<'_>| {
             let target = target(kind, current, ready.may_name_owners())?;
             let patched = apply(kind, target, &ready)?;
-            let (object, warnings) = decode::typed(kind, patched, Vec::new(), options.field_validation)?;
+            let (object, warnings) = decode::typed(kind, patched, decode::Duplicates::default(), options.field_validation)?;
             Ok(Proposal { object, warnings, managed: Managed::ByChange })
         };
         self.rewrite(kind, (namespace, name), part.into(), options, ATTEMPTS, Propose::Change(&propose)).await
@@ -101,14 +101,16 @@ impl Registry {
         let (merged, managed): (Value, Entries) = self.merge_applied(kind, before, (&config.tree, config.force), options).await?;
         let mut warnings = Vec::new();
         match options.field_validation {
-            FieldValidation::Strict if !config.duplicates.is_empty() => {
-                return Err(Status::bad_request(format!("error strict decoding YAML: {}", config.duplicates.join(", "))));
+            FieldValidation::Strict => {
+                if let Some(errors) = config.duplicates.errors() {
+                    return Err(Status::bad_request(format!("error strict decoding YAML: {errors}")));
+                }
             }
-            FieldValidation::Warn => warnings.clone_from(&config.duplicates),
-            FieldValidation::Strict | FieldValidation::Ignore => {}
+            FieldValidation::Warn => warnings.extend_from_slice(config.duplicates.warnings()),
+            FieldValidation::Ignore => {}
         }
         // Unknown fields of the configuration were refused; those of the stored object are none of this client's.
-        let (object, _) = decode::typed(kind, merged, Vec::new(), FieldValidation::Ignore)?;
+        let (object, _) = decode::typed(kind, merged, decode::Duplicates::default(), FieldValidation::Ignore)?;
         Ok(Proposal { object, warnings, managed: Managed::Decided(managed) })
     }
 }
@@ -147,13 +149,13 @@ fn ready(patch: Patch) -> Result<Ready, Status> {
 
 /// The tree of an applied configuration, with the duplicate fields found. It is YAML; most clients send the part of it that is JSON,
 /// which has the faster parser.
-fn configuration(body: bytes::Bytes) -> Result<(Value, Vec<String>), Status> {
-    let mut duplicates = Vec::new();
+fn configuration(body: bytes::Bytes) -> Result<(Value, decode::Duplicates), Status> {
+    let mut duplicates = decode::Duplicates::default();
     let mut body = Body { bytes: body, format: Format::Json };
     if let Ok(tree) = decode::tree(&body, &mut duplicates) {
         return Ok((tree, duplicates));
     }
-    duplicates.clear();
+    duplicates = decode::Duplicates::default();
     body.format = Format::Yaml;
     let tree = decode::tree(&body, &mut duplicates).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
     Ok((tree, duplicates))

@@ -62,6 +62,8 @@ pub struct Info {
     pub generation: bool,
     /// Create only (`tokenreviews` and the like): nothing is stored.
     pub virtual_only: bool,
+    /// Made when it is asked for (`componentstatuses`): read only, nothing is stored.
+    pub computed: bool,
     /// Whether a PUT of a name that is not there creates it (upstream's `AllowCreateOnUpdate`).
     pub update_may_create: bool,
     /// Whether a deletion that is done at once answers with the object rather than with a Status (upstream's `ReturnDeletedObject`).
@@ -80,6 +82,7 @@ impl Info {
         subresources: &[],
         generation: true,
         virtual_only: false,
+        computed: false,
         update_may_create: false,
         returns_deleted: false,
         plain_finalizers: false,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::policy::{Level, Stage};
+use crate::api::yaml;
 use crate::server::registry::User;
 
 /// A body as it went over the wire.
@@ -30,7 +31,7 @@ impl Object {
     /// The tree, without managed fields if they are to be omitted. What can't be read is left out, as upstream does.
     fn value(&self, omit_managed: bool) -> Option<Value> {
         let bytes = if let [one] = self.parts.as_slice() { one.clone() } else { self.parts.concat().into() };
-        let mut value: Value = if self.yaml { serde_yaml::from_slice(&bytes).ok()? } else { serde_json::from_slice(&bytes).ok()? };
+        let mut value: Value = if self.yaml { yaml::read(&bytes, &mut Vec::new()).ok()? } else { serde_json::from_slice(&bytes).ok()? };
         if omit_managed {
             forget_managed(&mut value);
             for field in ["items", "rows"] {

@@ -122,6 +122,7 @@ const DELETE_ALL: Verb = Verb {
 const COLLECTION: &[Verb] = &[GET_ALL, POST_ONE, DELETE_ALL];
 const REVIEWS: &[Verb] = &[POST_ONE];
 const EVERYWHERE: &[Verb] = &[GET_ALL];
+const READ: &[Verb] = &[GET_ONE];
 const ITEM: &[Verb] = &[GET_ONE, PUT_ONE, PATCH_ONE, DELETE_ONE];
 const SUBRESOURCE: &[Verb] = &[GET_ONE, PUT_ONE, PATCH_ONE];
 
@@ -148,6 +149,9 @@ pub(super) fn paths(kind: &KindDoc) -> Vec<Path> {
         return vec![path(collection, "", in_collection, REVIEWS)];
     }
     let item = format!("{collection}/{{name}}");
+    if kind.computed {
+        return vec![path(collection, "", in_collection, EVERYWHERE), path(item, "", in_item, READ)];
+    }
     let mut paths = vec![path(collection, "", in_collection, COLLECTION), path(item.clone(), "", in_item, ITEM)];
     if kind.namespaced {
         paths.push(path(format!("{root}/{}", kind.resource), "ForAllNamespaces", UNNAMED, EVERYWHERE));

@@ -15,6 +15,7 @@ fn kind<T: k8s_openapi::Resource + JsonSchema>(namespaced: bool, subresources: &
         resource: T::URL_PATH_SEGMENT.into(),
         namespaced,
         virtual_only: T::KIND.ends_with("Review"),
+        computed: T::KIND == "ComponentStatus",
         subresources: subresources.to_vec(),
         schema: Arc::new(|generator| generator.subschema_for::<T>()),
     }

@@ -39,6 +39,7 @@ mod webhooks;
 mod tests;
 
 use std::any::Any;
+use std::collections::HashSet;
 
 use futures::future::BoxFuture;
 
@@ -55,36 +56,55 @@ pub use service_allocation::RegistryConfig;
 pub(super) use service_allocation::Reservations;
 pub(super) use webhooks::Configured;
 
-/// All steps, in the order in which they run in each phase (upstream's `pkg/kubeapiserver/options/plugins.go`).
-static ADMISSION: &[Step] = &[
-    Step::Sync(&namespace_lifecycle::NamespaceLifecycle),
-    Step::Sync(&limit_ranger::LimitRanger),
-    Step::Sync(&service_account::ServiceAccounts),
-    Step::Sync(&node_restriction::NodeRestriction),
-    Step::Sync(&taint_nodes::TaintNodesByCondition),
-    Step::Sync(&pod_security::PodSecurity),
-    Step::Sync(&priority::Priority),
-    Step::Sync(&toleration_seconds::DefaultTolerationSeconds),
-    Step::Sync(&default_class::DefaultStorageClass),
-    Step::Sync(&storage_protection::StorageObjectInUseProtection),
-    Step::Sync(&claim_resize::PersistentVolumeClaimResize),
-    Step::Sync(&runtime_class::RuntimeClasses),
-    Step::Sync(&certificates::CertificateApproval),
-    Step::Sync(&certificates::CertificateSigning),
-    Step::Sync(&certificates::ClusterTrustBundleAttest),
-    Step::Sync(&certificates::CertificateSubjectRestriction),
-    Step::Sync(&default_class::DefaultIngressClass),
-    Step::Sync(&topology_labels::PodTopologyLabels),
-    Step::Sync(&service::Services),
-    Step::Sync(&certificate_requests::CertificateRequests),
-    Step::Sync(&escalation::Escalation),
-    Step::Async(&policies::Mutating),
-    Step::Async(&webhooks::Mutating),
-    Step::Async(&policies::Validating),
-    Step::Async(&webhooks::Validating),
+/// Stands for the name of a step that upstream has in the storage of a kind, and which nobody can leave out.
+const STORAGE: &str = "";
+
+/// All steps with their plug-ins' names, in the order in which they run in each phase (upstream's `pkg/kubeapiserver/options/plugins.go`).
+static ADMISSION: &[(&str, Step)] = &[
+    ("NamespaceLifecycle", Step::Sync(&namespace_lifecycle::NamespaceLifecycle)),
+    ("LimitRanger", Step::Sync(&limit_ranger::LimitRanger)),
+    ("ServiceAccount", Step::Sync(&service_account::ServiceAccounts)),
+    ("NodeRestriction", Step::Sync(&node_restriction::NodeRestriction)),
+    ("TaintNodesByCondition", Step::Sync(&taint_nodes::TaintNodesByCondition)),
+    ("PodSecurity", Step::Sync(&pod_security::PodSecurity)),
+    ("Priority", Step::Sync(&priority::Priority)),
+    ("DefaultTolerationSeconds", Step::Sync(&toleration_seconds::DefaultTolerationSeconds)),
+    ("DefaultStorageClass", Step::Sync(&default_class::DefaultStorageClass)),
+    ("StorageObjectInUseProtection", Step::Sync(&storage_protection::StorageObjectInUseProtection)),
+    ("PersistentVolumeClaimResize", Step::Sync(&claim_resize::PersistentVolumeClaimResize)),
+    ("RuntimeClass", Step::Sync(&runtime_class::RuntimeClasses)),
+    ("CertificateApproval", Step::Sync(&certificates::CertificateApproval)),
+    ("CertificateSigning", Step::Sync(&certificates::CertificateSigning)),
+    ("ClusterTrustBundleAttest", Step::Sync(&certificates::ClusterTrustBundleAttest)),
+    ("CertificateSubjectRestriction", Step::Sync(&certificates::CertificateSubjectRestriction)),
+    ("DefaultIngressClass", Step::Sync(&default_class::DefaultIngressClass)),
+    ("PodTopologyLabels", Step::Sync(&topology_labels::PodTopologyLabels)),
+    (STORAGE, Step::Sync(&service::Services)),
+    (STORAGE, Step::Sync(&certificate_requests::CertificateRequests)),
+    (STORAGE, Step::Sync(&escalation::Escalation)),
+    ("MutatingAdmissionPolicy", Step::Async(&policies::Mutating)),
+    ("MutatingAdmissionWebhook", Step::Async(&webhooks::Mutating)),
+    ("ValidatingAdmissionPolicy", Step::Async(&policies::Validating)),
+    ("ValidatingAdmissionWebhook", Step::Async(&webhooks::Validating)),
     // Whatever else may refuse, comes before: what is charged is written.
-    Step::Sync(&resource_quota::ResourceQuotas),
+    ("ResourceQuota", Step::Sync(&resource_quota::ResourceQuotas)),
 ];
+
+/// The plug-ins that do not run. All do unless they are disabled; to enable one is to say that it must be known.
+///
+/// `Err`: upstream's words for a name that is unknown or in both lists (apiserver `pkg/server/options/admission.go`).
+pub fn plugins_without(enabled: &[String], disabled: &[String]) -> Result<HashSet<&'static str>, String> {
+    let known = |name: &str| ADMISSION.iter().map(|(plugin, _)| *plugin).find(|plugin| *plugin == name && *plugin != STORAGE);
+    for (flag, names) in [("enable", enabled), ("disable", disabled)] {
+        if let Some(name) = names.iter().find(|name| known(name).is_none()) {
+            return Err(format!("{flag}-admission-plugins plugin {name:?} is unknown"));
+        }
+    }
+    if let Some(name) = enabled.iter().find(|name| disabled.contains(name)) {
+        return Err(format!("[{name}] in enable-admission-plugins and disable-admission-plugins overlapped"));
+    }
+    Ok(disabled.iter().filter_map(|name| known(name)).collect())
+}
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,7 +320,10 @@ impl Registry {
 
 /// One phase of all steps, once.
 async fn pass(phase: Phase, request: &mut Request<'_>) -> Result<(), Status> {
-    for step in ADMISSION {
+    for (plugin, step) in ADMISSION {
+        if request.parts.without.contains(plugin) {
+            continue;
+        }
         match (step, phase) {
             (Step::Sync(check), _) if !check.handles(request) => {}
             (Step::Sync(check), Phase::Mutate) => check.mutate(request)?,

@@ -83,6 +83,8 @@ pub struct Facts {
     pub generation: bool,
     /// Create only: nothing is stored.
     pub virtual_only: bool,
+    /// Read only, and made when it is asked for.
+    pub computed: bool,
     /// Whether a PUT of a name that is not there creates it.
     pub update_may_create: bool,
     /// Whether a deletion that is done at once answers with the object.
@@ -102,6 +104,7 @@ impl From<&Info> for Facts {
             subresources: info.subresources.to_vec(),
             generation: info.generation,
             virtual_only: info.virtual_only,
+            computed: info.computed,
             update_may_create: info.update_may_create,
             returns_deleted: info.returns_deleted,
             plain_finalizers: info.plain_finalizers,

@@ -19,7 +19,7 @@ fn names(list: &List) -> Vec<&str> {
 async fn pages_show_one_revision() {
     let fixture = Fixture::new().await;
     for name in ["a", "b", "c"] {
-        fixture.create("configmaps", &format!("{{metadata: {{name: {name}, labels: {{n: {name}}}}}}}")).await.expect("created");
+        fixture.create("configmaps", &format!("{{metadata: {{name: {name}, labels: {{'n': {name}}}}}}}")).await.expect("created");
     }
     let list = async |options: ListOptions| fixture.registry.list(fixture.kind("configmaps"), "default", &options).await;
     let first = list(ListOptions { limit: 2, ..ListOptions::default() }).await.expect("listed");
@@ -74,7 +74,7 @@ async fn events(watch: &mut ObjectWatch, count: usize) -> Vec<String> {
 #[tokio::test]
 async fn watches_see_selections() {
     let fixture = Fixture::new().await;
-    let label = |name: &str, value: &str| format!("{{metadata: {{name: {name}, labels: {{l: {value}}}}}}}");
+    let label = |name: &str, value: &str| format!("{{metadata: {{name: {name}, labels: {{l: '{value}'}}}}}}");
     fixture.create("configmaps", &label("a", "x")).await.expect("created");
     let options = WatchOptions { labels: labels("l=x"), bookmarks: true, initial_events: true, ..WatchOptions::default() };
     let mut watch = fixture.registry.watch(fixture.kind("configmaps"), "default", options).await.expect("started");
@@ -82,7 +82,7 @@ async fn watches_see_selections() {
     for value in ["y", "x"] {
         fixture.update("configmaps", "a", Part::Main, &label("a", value)).await.expect("accepted");
     }
-    fixture.update("configmaps", "a", Part::Main, "{metadata: {name: a, labels: {l: x, m: n}}}").await.expect("accepted");
+    fixture.update("configmaps", "a", Part::Main, "{metadata: {name: a, labels: {l: x, m: 'n'}}}").await.expect("accepted");
     fixture.delete("configmaps", "b", DeleteOptions::default()).await.expect("deleted");
     fixture.delete("configmaps", "a", DeleteOptions::default()).await.expect("deleted");
     let expected =

@@ -70,7 +70,7 @@ async fn update_counts_generations_and_checks_revisions() {
     let change = |yaml: &'static str| fixture.update("deployments", "a", Part::Main, yaml);
     let same = change("{metadata: {name: a}}").await.expect("accepted").entry;
     assert_eq!(same.rev, first.rev, "no change, no write");
-    let labelled = change("{metadata: {name: a, labels: {x: y}}}").await.expect("accepted").entry;
+    let labelled = change("{metadata: {name: a, labels: {x: 'y'}}}").await.expect("accepted").entry;
     assert!(labelled.rev > first.rev && labelled.meta.generation == Some(1));
     let scaled = change("{metadata: {name: a}, spec: {replicas: 2}, status: {replicas: 7}}").await.expect("accepted").entry;
     assert_eq!((scaled.meta.generation, json(&scaled).get("status")), (Some(2), None));
@@ -95,7 +95,7 @@ async fn update_counts_generations_and_checks_revisions() {
 #[tokio::test]
 async fn patches_of_all_types() {
     let fixture = Fixture::new().await;
-    fixture.create("configmaps", "{metadata: {name: a}, data: {x: '1', y: '2'}}").await.expect("created");
+    fixture.create("configmaps", "{metadata: {name: a}, data: {x: '1', 'y': '2'}}").await.expect("created");
     let options = WriteOptions::default();
     let patch = async |name: &str, patch: Patch| {
         fixture.registry.patch(fixture.kind("configmaps"), "default", name, Part::Main, patch, &options).await
@@ -170,7 +170,7 @@ async fn deletion_waits_for_finalizers_and_grace() {
     assert_eq!(refusal(fixture.registry.get(fixture.kind("configmaps"), "default", "a").await).0, 404);
 
     let pod = |node: &str| format!("{{metadata: {{name: p}}, spec: {{{node} containers: [{{name: c, image: i}}]}}}}");
-    fixture.create("pods", &pod("nodeName: n,")).await.expect("created");
+    fixture.create("pods", &pod("nodeName: 'n',")).await.expect("created");
     assert!(matches!(fixture.delete("pods", "p", DeleteOptions::default()).await, Ok(Deleted::Pending(_))));
     assert_eq!(fixture.value("pods", "p").await["metadata"]["deletionGracePeriodSeconds"], 30);
     let now = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
