@@ -630,6 +630,8 @@ mod tests {
         assert_eq!(config.api_service_ip().to_string(), "10.43.0.1");
         assert_eq!(config.dns_ip().to_string(), "10.43.0.10");
         assert_eq!(config.local_url(), "https://127.0.0.1:7000");
+        let processes = |file: &str| resolve(file, &[]).expect("is right").node.pod_pids;
+        assert_eq!([processes(""), processes("pod-max-pids: -1"), processes("pod-max-pids: 64")], [None, None, Some(64)]);
     }
 
     #[test]
@@ -641,6 +643,7 @@ mod tests {
             ("", &["--service-cidr=10.42.1.0/24"], "overlaps --cluster-cidr"),
             ("", &["--service-cidr=10.43.0.0/30"], "too few addresses"),
             ("", &["--node-name=Not_A_Name"], "--node-name"),
+            ("", &["--pod-max-pids=0"], "--pod-max-pids: 0 would let no container run"),
             ("", &["--token=short"], "could be guessed"),
             ("", &["--cluster-cidr=x"], "invalid value"),
             ("", &["--request-timeout=1"], "--request-timeout: time: missing unit in duration \"1\""),

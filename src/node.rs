@@ -90,6 +90,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
         taints: node.taints.clone(),
         kubelet_port: agent::http::PORT,
         max_pods: MAX_PODS,
+        pod_pids: node.pod_pids,
         resolv_conf: PathBuf::from(RESOLV_CONF),
         seccomp_dir: node.data_dir.join("seccomp"),
         log_max_bytes: LOG_MAX_BYTES,

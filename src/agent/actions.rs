@@ -74,8 +74,8 @@ impl<R: Runtime> Job<R> {
             node_name: self.context.config.node_name.clone(),
             node_ip: self.context.config.node_ip,
             pod_ip: ip,
-            node_memory: self.context.node_memory,
-            node_cpu: self.context.node_cpu,
+            node_memory: self.context.capacity.memory,
+            node_cpu: self.context.capacity.cpu,
         }
     }
     fn event(&self, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
@@ -85,7 +85,7 @@ impl<R: Runtime> Job<R> {
     /// Starts the shim and gives it its network.
     pub async fn create_sandbox(&self) -> Result<(i32, Option<IpAddr>), String> {
         let result = async {
-            let config = sandbox_config(&self.pod)?;
+            let config = sandbox_config(&self.pod, self.context.config.pod_pids)?;
             let sandbox = self.context.runtime.create_sandbox(&config).await.map_err(|e| e.to_string())?;
             match self.attach(sandbox.pid).await {
                 Ok(ip) => Ok((sandbox.pid, ip)),
@@ -192,11 +192,11 @@ impl<R: Runtime> Job<R> {
     }
 }
 
-/// What the sandbox of a pod is made of.
-fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
+/// What the sandbox of a pod is made of, with at most so many processes.
+fn sandbox_config(pod: &Pod, processes: Option<i64>) -> Result<SandboxConfig, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let meta = &pod.metadata;
-    let resources = serde_json::from_value(resources::pod_limits(pod)).map_err(|e| e.to_string())?;
+    let resources = serde_json::from_value(resources::pod_limits(pod, processes)).map_err(|e| e.to_string())?;
     let labels = [("uid", &meta.uid), ("name", &meta.name), ("namespace", &meta.namespace)];
     let host_network = spec.host_network == Some(true);
     Ok(SandboxConfig {

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod pods;
 pub mod probes;
 pub mod proxy;
+pub mod qos;
 pub mod resources;
 pub(crate) mod services;
 pub mod sources;
@@ -81,6 +82,8 @@ pub struct AgentConfig {
     pub kubelet_port: u16,
     /// How many pods fit.
     pub max_pods: u32,
+    /// How many processes a pod may have; `None`: as many as the node.
+    pub pod_pids: Option<i64>,
     /// The node's resolv.conf.
     pub resolv_conf: PathBuf,
     /// Seccomp profiles for `Localhost`, below this directory.
@@ -172,10 +175,8 @@ pub struct Context<R: Runtime> {
     pub mount_tmpfs: fn(&Path, Option<i64>) -> std::io::Result<()>,
     /// Unmounts one.
     pub unmount: fn(&Path) -> std::io::Result<()>,
-    /// Memory of the node in bytes.
-    pub node_memory: i64,
-    /// CPU of the node in thousandths.
-    pub node_cpu: i64,
+    /// What the node has.
+    pub capacity: qos::Capacity,
 }
 
 impl<R: Runtime> Context<R> {
@@ -236,8 +237,7 @@ pub async fn start<R: Runtime>(
         clock: Arc::new(Timestamp::now),
         mount_tmpfs: edge::mount_tmpfs,
         unmount: edge::unmount,
-        node_memory: machine.memory,
-        node_cpu: machine.cpus * 1000,
+        capacity: qos::Capacity { cpu: machine.cpus * 1000, memory: machine.memory, pids: machine.pids },
         config: config.clone(),
     });
     let pods = Pods::new(config.clone());
@@ -253,6 +253,11 @@ pub async fn start<R: Runtime>(
     tasks.spawn(until(Box::pin(node::heartbeat(client.clone(), config.clone())), shutdown.clone()));
     tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images)), shutdown.clone()));
     tasks.spawn(until(Box::pin(peers::run(client.clone(), net.clone(), config.node_name.clone())), shutdown.clone()));
+    let mut groups = qos::Keeper::new(context.clone());
+    if groups.update(&[]).await {
+        context.events.node(&config.node_name, false, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods".into());
+    }
+    tasks.spawn(until(Box::pin(groups.run(pods.clone())), shutdown.clone()));
     let (view, net_retain) = (pods.clone(), net.clone());
     tasks.spawn(until(Box::pin(pods::run(context, view, Some(net_retain))), shutdown));
     Ok(Agent { client, pods, net, host_ports, tasks })

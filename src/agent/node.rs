@@ -47,6 +47,8 @@ pub struct Machine {
     pub disk: i64,
     /// Bytes free there.
     pub disk_free: i64,
+    /// How many processes there can be.
+    pub pids: i64,
     /// Versions and identities.
     pub info: NodeSystemInfo,
 }
@@ -88,6 +90,7 @@ pub fn measure(data_dir: &Path) -> Result<Machine, AgentError> {
         memory_free: amount("MemAvailable")?,
         disk: bytes(disk.f_blocks),
         disk_free: bytes(disk.f_bavail),
+        pids: most_processes()?,
         info: NodeSystemInfo {
             architecture: architecture().into(),
             boot_id: read_optional("/proc/sys/kernel/random/boot_id"),
@@ -102,6 +105,16 @@ pub fn measure(data_dir: &Path) -> Result<Machine, AgentError> {
             ..NodeSystemInfo::default()
         },
     })
+}
+
+/// What the kernel allows, as upstream's pidlimit counts it.
+fn most_processes() -> Result<i64, AgentError> {
+    let limit = |path: &str| {
+        read(path)?
+            .parse::<i64>()
+            .map_err(|error| AgentError::Node { path: path.into(), source: std::io::Error::new(std::io::ErrorKind::InvalidData, error) })
+    };
+    Ok(limit("/proc/sys/kernel/pid_max")?.min(limit("/proc/sys/kernel/threads-max")?))
 }
 
 /// As Go and image indexes name it.

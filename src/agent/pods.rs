@@ -78,6 +78,11 @@ impl Pods {
         self.all.read().values().cloned().collect()
     }
 
+    /// All pods as the API has them.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        self.all.read().values().map(|view| view.pod.clone()).collect()
+    }
+
     /// Ports of the node that belong to pods, now and whenever they change.
     pub fn host_ports(&self) -> watch::Receiver<Vec<HostPort>> {
         self.host_ports.subscribe()

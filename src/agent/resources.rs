@@ -1,11 +1,14 @@
-//! CPU and memory of pods: quantities as numbers, QoS class, cgroup limits. Pure. Follows pkg/kubelet/cm/helpers_linux.go,
-//! pkg/kubelet/qos/policy.go and pkg/apis/core/v1/helper/qos.
+//! CPU, memory and processes of pods as limits of cgroups, in the form of the OCI runtime specification. Pure.
+//!
+//! Follows pkg/kubelet/cm/helpers_linux.go (pods), pkg/kubelet/kuberuntime/kuberuntime_container_linux.go (containers) and
+//! pkg/kubelet/qos/policy.go. What is not limited is left out; the groups above the pods' own are those of [`qos`](super::qos).
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::api::pod::{self, Column};
 use crate::api::quantity;
 
 /// Value in thousandths, rounded up; `None` if it is no quantity.
@@ -26,163 +29,135 @@ fn amount(map: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
     }
 }
 
+fn limit_of(resources: Option<&ResourceRequirements>, name: &str) -> Option<i64> {
+    amount(resources?.limits.as_ref(), name)
+}
+
+fn request_of(resources: Option<&ResourceRequirements>, name: &str) -> Option<i64> {
+    amount(resources?.requests.as_ref(), name)
+}
+
 /// Thousandths of CPU, or bytes.
 pub fn limit(container: &Container, name: &str) -> Option<i64> {
-    amount(container.resources.as_ref()?.limits.as_ref(), name)
+    limit_of(container.resources.as_ref(), name)
 }
 
 /// Thousandths of CPU, or bytes; a limit stands in for a missing request.
 pub fn request(container: &Container, name: &str) -> Option<i64> {
-    amount(container.resources.as_ref().and_then(|r| r.requests.as_ref()), name).or_else(|| limit(container, name))
+    request_of(container.resources.as_ref(), name).or_else(|| limit(container, name))
 }
 
-/// Quality of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
-    /// Limits equal requests for all.
-    Guaranteed,
-    /// Some requests or limits.
-    Burstable,
-    /// None.
-    BestEffort,
+/// The pod's class: `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(pod: &Pod) -> &'static str {
+    pod.spec.as_ref().map_or("BestEffort", pod::qos_class)
 }
 
-impl Qos {
-    /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Qos::Guaranteed => "Guaranteed",
-            Qos::Burstable => "Burstable",
-            Qos::BestEffort => "BestEffort",
-        }
-    }
-}
-
-/// The pod's quality of service.
-pub fn qos_class(pod: &Pod) -> Qos {
-    let (mut any, mut all) = (false, true);
-    for container in super::plan::containers(pod) {
-        for name in ["cpu", "memory"] {
-            let (request, limit) = (request(container, name).filter(|v| *v > 0), limit(container, name).filter(|v| *v > 0));
-            any |= request.is_some() || limit.is_some();
-            all &= limit.is_some() && request == limit;
-        }
-    }
-    match (any, all) {
-        (false, _) => Qos::BestEffort,
-        (true, true) => Qos::Guaranteed,
-        (true, false) => Qos::Burstable,
-    }
-}
-
-/// The group that all pods are below.
+/// The group that all pods are below: upstream's kubepods.
 pub const ROOT_CGROUP: &str = "orch";
+
+/// The group of a class, below the root of the hierarchies. Guaranteed pods have none of their own: they are beside the other classes,
+/// so that each weighs what it asks for.
+pub fn class_cgroup(class: &str) -> String {
+    match class {
+        "Guaranteed" => ROOT_CGROUP.into(),
+        class => format!("{ROOT_CGROUP}/{}", class.to_lowercase()),
+    }
+}
 
 /// cgroup of the pod, below the root of the hierarchies.
 pub fn cgroup(pod: &Pod) -> String {
-    let class = qos_class(pod).as_str().to_lowercase();
-    format!("{ROOT_CGROUP}/{class}/pod{}", pod.metadata.uid.as_deref().unwrap_or_default())
+    format!("{}/pod{}", class_cgroup(qos_class(pod)), pod.metadata.uid.as_deref().unwrap_or_default())
 }
 
-/// Who dies first when memory runs out.
+/// Who dies first when the memory of the node runs out: from -997 (last) to 1000.
 pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
-    match qos_class(pod) {
-        Qos::Guaranteed => -997,
-        Qos::BestEffort => 1000,
-        Qos::Burstable => {
-            let request = request(container, "memory").unwrap_or(0);
-            (1000 - (1000 * request) / node_memory.max(1)).clamp(3, 999)
+    const LAST: i64 = -997;
+    let Some(spec) = &pod.spec else { return LAST };
+    match pod::qos_class(spec) {
+        _ if is_node_critical(spec) => LAST,
+        "Guaranteed" => LAST,
+        "BestEffort" => 1000,
+        _ => {
+            let own = |container: &Container| request_of(container.resources.as_ref(), "memory").unwrap_or(0);
+            let mut asked = own(container);
+            if pod::is_sidecar(container) {
+                // No sooner than any container that it serves.
+                asked = asked.max(spec.containers.iter().map(own).min().unwrap_or(0));
+            }
+            let asked = asked + unclaimed_memory(spec);
+            (1000 - asked.saturating_mul(1000) / node_memory.max(1)).clamp(1000 + LAST, 999)
         }
     }
 }
 
-fn shares(milli_cpu: i64) -> i64 {
+/// What each container may count as its own of the memory that the pod as a whole asks for and no container does.
+fn unclaimed_memory(spec: &PodSpec) -> i64 {
+    let Some(whole) = request_of(spec.resources.as_ref(), "memory").filter(|bytes| *bytes > 0) else { return 0 };
+    let containers = PodSpec { resources: None, ..spec.clone() };
+    let claimed = pod::total(&containers, Column::Requests).get("memory").map_or(0, |bytes| bytes.value());
+    let count = spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len);
+    (whole - claimed) / i64::try_from(count.max(1)).unwrap_or(i64::MAX)
+}
+
+/// Pods that the node can't do without, which only their priority class says.
+fn is_node_critical(spec: &PodSpec) -> bool {
+    const CRITICAL: i32 = 2_000_000_000;
+    spec.priority_class_name.as_deref() == Some("system-node-critical") && spec.priority.is_some_and(|priority| priority >= CRITICAL)
+}
+
+/// The kernel's share of this much CPU.
+pub fn shares(milli_cpu: i64) -> i64 {
     (milli_cpu * 1024 / 1000).clamp(2, 262_144)
 }
 
-/// `linux.resources` with these amounts; none set no limit.
-fn limits(request_cpu: i64, limit_cpu: Option<i64>, limit_memory: Option<i64>) -> serde_json::Value {
-    let mut cpu = json!({"shares": shares(request_cpu)});
-    if let Some(milli) = limit_cpu.filter(|v| *v > 0) {
-        cpu["quota"] = json!((milli * 100).max(1000));
-        cpu["period"] = json!(100_000);
+/// `cpu` of the specification. A limit of nothing is none.
+fn cpu(shares: i64, limit: Option<i64>) -> Value {
+    const PERIOD: i64 = 100_000;
+    const LEAST: i64 = 1000;
+    match limit.filter(|milli| *milli > 0) {
+        Some(milli) => json!({"shares": shares, "quota": (milli * PERIOD / 1000).max(LEAST), "period": PERIOD}),
+        None => json!({"shares": shares}),
     }
-    let mut all = json!({"cpu": cpu});
-    if let Some(bytes) = limit_memory.filter(|v| *v > 0) {
-        all["memory"] = json!({"limit": bytes});
+}
+
+/// Limits of one container. What the pod as a whole may have stands in for a limit of its own. Without swap, and killed as a whole.
+pub fn container_limits(pod: &Pod, container: &Container) -> Value {
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let limit = |name| limit(container, name).filter(|amount| *amount > 0).or_else(|| limit_of(whole, name)).filter(|amount| *amount > 0);
+    let request = request_of(container.resources.as_ref(), "cpu").or_else(|| limit("cpu")).unwrap_or(0);
+    let mut all = json!({
+        "cpu": cpu(shares(request), limit("cpu")),
+        "unified": {"memory.oom.group": "1", "memory.swap.max": "0"},
+    });
+    if let Some(bytes) = limit("memory") {
+        // v1 counts memory and swap together.
+        all["memory"] = json!({"limit": bytes, "swap": bytes});
     }
     all
 }
 
-/// Limits of one container, as OCI writes them.
-pub fn container_limits(container: &Container) -> serde_json::Value {
-    limits(request(container, "cpu").unwrap_or(0), limit(container, "cpu"), limit(container, "memory"))
-}
-
-/// Limits of the pod as a whole: sums, and only where every container has one.
-pub fn pod_limits(pod: &Pod) -> serde_json::Value {
-    let (mut cpu, mut init_cpu, mut side_cpu) = (0, 0, 0);
-    for container in pod.spec.iter().flat_map(|s| &s.containers) {
-        cpu += request(container, "cpu").unwrap_or(0);
+/// Limits of the pod as a whole, with at most so many processes, if given. There is a limit of CPU or memory where the pod has one, or
+/// all of its containers have.
+pub fn pod_limits(pod: &Pod, processes: Option<i64>) -> Value {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let (class, limits) = (pod::qos_class(&spec), pod::whole(&spec, Column::Limits));
+    let requested = pod::whole(&spec, Column::Requests).get("cpu").map_or(0, |cpu| cpu.milli());
+    let limit = |name: &str| {
+        let whole = limit_of(spec.resources.as_ref(), name).is_some_and(|amount| amount > 0);
+        let declared = whole || super::plan::containers(pod).all(|container| limit(container, name).is_some_and(|amount| amount > 0));
+        limits.get(name).filter(|_| declared && class != "BestEffort")
+    };
+    let shares = if class == "BestEffort" { shares(0) } else { shares(requested) };
+    let mut all = json!({"cpu": cpu(shares, limit("cpu").map(|cpu| cpu.milli()))});
+    if let Some(bytes) = limit("memory").map(|memory| memory.value()) {
+        all["memory"] = json!({"limit": bytes});
     }
-    for container in pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()) {
-        let own = request(container, "cpu").unwrap_or(0);
-        if super::plan::is_sidecar(container) {
-            side_cpu += own;
-        }
-        init_cpu = init_cpu.max(own);
+    if let Some(processes) = processes {
+        all["pids"] = json!({"limit": processes});
     }
-    limits(init_cpu.max(cpu + side_cpu), pod_limit(pod, "cpu"), pod_limit(pod, "memory"))
-}
-
-fn pod_limit(pod: &Pod, name: &str) -> Option<i64> {
-    let (mut sum, mut most) = (0i64, 0i64);
-    for container in pod.spec.iter().flat_map(|s| &s.containers) {
-        sum += limit(container, name)?;
-    }
-    for container in pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()) {
-        let own = limit(container, name)?;
-        if super::plan::is_sidecar(container) {
-            sum += own;
-        }
-        most = most.max(own);
-    }
-    Some(sum.max(most))
+    all
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities() {
-        for (text, milli_value) in
-            [("1", 1000), ("100m", 100), ("0.5", 500), ("1Ki", 1_024_000), ("2e3", 2_000_000), ("1n", 1), ("1.5Gi", 1_610_612_736_000)]
-        {
-            assert_eq!(milli(text), Some(milli_value), "{text}");
-        }
-        assert_eq!(milli("x"), None);
-        assert_eq!(milli("1Q"), None);
-        assert_eq!(value("1500m"), Some(2));
-    }
-
-    #[test]
-    fn classes_and_limits() {
-        let pod = |resources: &str| -> Pod {
-            serde_yaml::from_str(&format!("metadata: {{uid: u}}\nspec: {{containers: [{{name: a, resources: {resources}}}]}}")).unwrap()
-        };
-        for (resources, class) in [
-            ("{}", "orch/besteffort/podu"),
-            ("{requests: {cpu: 1}}", "orch/burstable/podu"),
-            ("{limits: {cpu: 1, memory: 1Mi}}", "orch/guaranteed/podu"),
-        ] {
-            assert_eq!(cgroup(&pod(resources)), class);
-        }
-        let limited = pod("{limits: {cpu: 500m, memory: 1Mi}}");
-        let want = json!({"cpu": {"shares": 512, "quota": 50000, "period": 100000}, "memory": {"limit": 1048576}});
-        assert_eq!(container_limits(&limited.spec.as_ref().unwrap().containers[0]), want);
-        assert_eq!(pod_limits(&limited), want);
-        assert_eq!(pod_limits(&pod("{}")), json!({"cpu": {"shares": 2}}));
-    }
-}
+#[path = "resources_tests.rs"]
+mod tests;

@@ -38,7 +38,7 @@ pub fn status(pod: &Pod, old: &PodStatus, have: &Observed, node_ip: IpAddr, now:
         host_ips: Some(vec![HostIP { ip: node_ip.to_string() }]),
         phase: Some(phase.into()),
         observed_generation: pod.metadata.generation,
-        qos_class: Some(qos_class(pod).as_str().into()),
+        qos_class: Some(qos_class(pod).into()),
         start_time: have.start_time.map(Time).or(old.start_time.clone()),
         ..old.clone()
     };

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
+use oci_spec::runtime::LinuxResources;
 use parking_lot::Mutex;
 
 use serde_json::json;
@@ -37,6 +38,9 @@ impl Double {
 }
 
 impl Runtime for Double {
+    async fn limit_group(&self, _: &str, _: &LinuxResources) -> Result<(), Error> {
+        Ok(())
+    }
     async fn sandboxes(&self) -> Result<Vec<RunSandbox>, Error> {
         Ok(Vec::new())
     }
@@ -176,6 +180,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         taints: Vec::new(),
         kubelet_port: 10250,
         max_pods: 110,
+        pod_pids: None,
         resolv_conf: home.path().join("resolv.conf"),
         seccomp_dir: home.path().join("seccomp"),
         log_max_bytes: 1 << 20,
@@ -195,8 +200,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         clock: Arc::new(move || later(base, began.elapsed())),
         mount_tmpfs: |_, _| Ok(()),
         unmount: |_| Ok(()),
-        node_memory: 1 << 30,
-        node_cpu: 1000,
+        capacity: crate::agent::qos::Capacity { cpu: 1000, memory: 1 << 30, pids: 1000 },
         config: config.clone(),
     });
     runtime.containers.lock().clone_from(&left);

@@ -60,6 +60,18 @@ pub fn charged(pod: &Pod, column: Column) -> Amounts {
         }
         amounts
     });
+    add_overhead(spec, column, &mut total);
+    total
+}
+
+/// What the node of a pod sets aside for it: what is asked for, with the overhead.
+pub fn whole(spec: &PodSpec, column: Column) -> Amounts {
+    let mut total = total(spec, column);
+    add_overhead(spec, column, &mut total);
+    total
+}
+
+fn add_overhead(spec: &PodSpec, column: Column, total: &mut Amounts) {
     let overhead = Amounts::of(spec.overhead.as_ref());
     match column {
         Column::Requests => total.add(&overhead),
@@ -69,7 +81,6 @@ pub fn charged(pod: &Pod, column: Column) -> Amounts {
             total.add(&limited);
         }
     }
-    total
 }
 
 fn sum(spec: &PodSpec, column: Column, of: &dyn Fn(&Container) -> Amounts) -> Amounts {

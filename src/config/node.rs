@@ -50,6 +50,9 @@ pub struct NodeArgs {
     /// Taint that this node registers with; may be repeated
     #[arg(long, env = "ORCH_NODE_TAINT", value_delimiter = ',', value_name = "KEY[=VALUE]:EFFECT")]
     pub node_taint: Vec<String>,
+    /// Processes that a pod may have; -1: as many as the node
+    #[arg(long, env = "ORCH_POD_MAX_PIDS", default_value_t = -1, allow_negative_numbers = true, value_name = "COUNT")]
+    pub pod_max_pids: i64,
     /// Registries: mirrors, credentials, TLS (k3s's format)
     #[arg(long, env = "ORCH_REGISTRIES", default_value = "/etc/orch/registries.yaml", value_name = "FILE")]
     pub registries: PathBuf,
@@ -88,6 +91,8 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
     /// Taints that it registers with.
     pub taints: Vec<Taint>,
+    /// Processes that a pod may have.
+    pub pod_pids: Option<i64>,
     /// registries.yaml.
     pub registries: PathBuf,
 }
@@ -125,6 +130,7 @@ impl NodeConfig {
             ip,
             labels: args.node_label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
             taints: args.node_taint.iter().map(|text| taint(text)).collect::<Result<_, _>>()?,
+            pod_pids: pod_pids(args.pod_max_pids)?,
             registries: args.registries,
         })
     }
@@ -173,6 +179,15 @@ fn label(text: &str) -> Result<(String, String), ConfigError> {
         return Err(wrong(format!("labels of {domains} are not a node's to set; use `orch kubectl label node` once it has joined")));
     }
     Ok((key.into(), value.into()))
+}
+
+/// The shim of a pod is one of them.
+fn pod_pids(count: i64) -> Result<Option<i64>, ConfigError> {
+    match count {
+        -1 => Ok(None),
+        2.. => Ok(Some(count)),
+        _ => Err(invalid("pod-max-pids", format!("{count} would let no container run; give at least 2, or -1 for no limit"))),
+    }
 }
 
 fn taint(text: &str) -> Result<Taint, ConfigError> {

@@ -1,4 +1,6 @@
 //! Which cgroup file takes which limit: a pure translation from OCI resources, after runc's `cgroups` package.
+use std::collections::BTreeMap;
+
 use oci_spec::runtime::{LinuxCpu, LinuxDeviceType, LinuxMemory, LinuxResources};
 
 /// One file to write.
@@ -14,6 +16,9 @@ pub struct Setting {
     pub required: bool,
 }
 
+/// What of swap v2 gives.
+const SWAP: &str = "memory.swap.max";
+
 /// The number after a key in `key value` lines.
 pub fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -28,9 +33,18 @@ fn limit(value: i64, unified: bool) -> String {
     if unified && value < 0 { "max".to_string() } else { value.to_string() }
 }
 
-/// v2's weight for v1's shares, after the conversion that the kubelet and runc use.
+/// v2's weight for v1's shares. A curve through the ends of both ranges and their defaults (1024 and 100), as the kubelet of 1.35, runc
+/// 1.3.2 and crun 1.23 have it, and all after them.
 pub fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    match shares {
+        ..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let doublings = (shares as f64).log2();
+            let exponent = (doublings * doublings + 125.0 * doublings) / 612.0 - 7.0 / 34.0;
+            10f64.powf(exponent).ceil() as u64
+        }
+    }
 }
 
 /// All files for these limits, in the order in which the kernel takes them.
@@ -50,8 +64,12 @@ pub fn settings(resources: &LinuxResources, unified: bool) -> Vec<Setting> {
         let file = if unified { "max" } else { "limit_in_bytes" };
         all.push(set("hugetlb", &format!("hugetlb.{}.{file}", page.page_size()), page.limit()));
     }
-    for (key, value) in resources.unified().iter().flatten().filter(|_| unified) {
-        all.push(set("unified", key, value));
+    // A map without order becomes one with.
+    let more: BTreeMap<_, _> = resources.unified().iter().flatten().filter(|_| unified).collect();
+    for (key, value) in more {
+        all.retain(|setting| setting.file != *key);
+        // Swap accounting may be off: then there is nothing to limit.
+        all.push(Setting { required: key != SWAP, ..set("unified", key, value) });
     }
     if !unified {
         device_settings(resources, &mut all);
@@ -70,8 +88,8 @@ fn memory_settings(memory: &LinuxMemory, unified: bool, all: &mut Vec<Setting>) 
     if let Some(total) = memory.swap().filter(|value| *value != 0) {
         // v1 counts memory and swap together, v2 swap alone. Swap accounting may be off: then there is nothing to limit.
         let setting = match (unified, memory.limit()) {
-            (true, Some(memory)) if total >= 0 => set("memory", "memory.swap.max", (total - memory).max(0)),
-            (true, _) => set("memory", "memory.swap.max", "max"),
+            (true, Some(memory)) if total >= 0 => set("memory", SWAP, (total - memory).max(0)),
+            (true, _) => set("memory", SWAP, "max"),
             (false, _) => set("memory", "memory.memsw.limit_in_bytes", total),
         };
         all.push(Setting { required: false, ..setting });
@@ -136,6 +154,16 @@ mod tests {
         );
         check("cpu: {quota: -1}", true, "cpu.max=max 100000");
         check("pids: {limit: 7}", true, "pids.max=7");
+        check(
+            "{memory: {limit: 4096, swap: 4096}, unified: {memory.oom.group: '1', memory.swap.max: '0'}}",
+            true,
+            "memory.max=4096 memory.oom.group=1 memory.swap.max=0",
+        );
+        check(
+            "{memory: {limit: 4096, swap: 4096}, unified: {memory.oom.group: '1'}}",
+            false,
+            "memory.limit_in_bytes=4096 memory.memsw.limit_in_bytes=4096",
+        );
         check("pids: {limit: -1}", false, "pids.max=max");
         check("hugepageLimits: [{pageSize: 2MB, limit: 9}]", false, "hugetlb.2MB.limit_in_bytes=9");
         check(
@@ -148,7 +176,7 @@ mod tests {
 
     #[test]
     fn weights_span_the_range() {
-        assert_eq!([2, 1024, 262_144].map(weight), [1, 39, 10_000]);
+        assert_eq!([0, 2, 102, 512, 1024, 262_144, u64::MAX].map(weight), [1, 1, 17, 59, 100, 10_000, 10_000]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use oci_spec::runtime::LinuxResources;
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
@@ -291,6 +292,11 @@ impl Linux {
 }
 
 impl Runtime for Linux {
+    async fn limit_group(&self, path: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let (group, resources) = (Cgroup::new(path)?, resources.clone());
+        blocking(move || group.create(&resources)).await
+    }
+
     async fn sandboxes(&self) -> Result<Vec<Sandbox>, Error> {
         let mut found = Vec::new();
         let entries = fs::read_dir(&self.inner.sandboxes).doing("reading", self.inner.sandboxes.display())?;

@@ -197,6 +197,8 @@ pub enum Error {
 /// The agent's view of a container runtime; a double records calls in tests. All methods are idempotent where that makes sense
 /// (remove of what is gone succeeds).
 pub trait Runtime: Send + Sync + 'static {
+    /// Makes a group that sandboxes are below (and missing ones above), or changes its limits.
+    fn limit_group(&self, path: &str, resources: &LinuxResources) -> impl Future<Output = Result<(), Error>> + Send;
     /// Sandboxes that live now, found again after a restart.
     fn sandboxes(&self) -> impl Future<Output = Result<Vec<Sandbox>, Error>> + Send;
     /// Starts a shim.

@@ -11,6 +11,7 @@ mod clients;
 mod hosts;
 mod join;
 mod kubectl;
+mod limits;
 mod network;
 mod nodes;
 mod reset;

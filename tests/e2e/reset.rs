@@ -102,8 +102,7 @@ fn check(force: bool) {
     cluster.api.ready(WAIT, "served");
     let during = cluster.host.sh(SNAPSHOT);
     for part in ["orch0", "orch.vx", "table ip orch", "net/ipv4/ip_forward 1", "orch/burstable", "/memory", "orch shim"] {
-        let there = during.contains(part) || part == "orch/burstable" && during.contains("orch/guaranteed");
-        assert!(there, "{part} is not in\n{during}");
+        assert!(during.contains(part), "{part} is not in\n{during}");
     }
     step("while it runs");
     let running = cluster.host.processes(ORCH);

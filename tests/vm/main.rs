@@ -12,7 +12,7 @@ use std::path::Path;
 
 use machines::Machines;
 use support::bed::{Bed, Logs, Place};
-use support::scenarios::{cluster, nodes};
+use support::scenarios::{cluster, limits, nodes};
 use support::step;
 
 /// What `orch reset` has to bring back.
@@ -49,8 +49,9 @@ fn two_machines_on_cgroup_v2() {
     assert!(checked.contains("v2: ") && checked.contains("this machine can run orch"), "{checked}");
     let before: Vec<String> = all().map(|place| bed.sh(place, SNAPSHOT)).collect();
 
-    cluster::serve(&bed, "");
-    nodes::run(&bed, "");
+    cluster::serve(&bed, limits::FLAGS);
+    nodes::run(&bed, limits::FLAGS);
+    limits::run(&bed);
 
     step("reset, the server last");
     for (place, before) in all().zip(&before).rev() {

@@ -213,7 +213,7 @@ pub fn spec(pod: &Pod, container: &Container, parts: &Parts<'_>) -> Result<Spec,
         "rlimits": [],
     });
     let unmasked = privileged || context.proc_mount.as_deref() == Some("Unmasked");
-    let mut limits = resources::container_limits(container);
+    let mut limits = resources::container_limits(pod, container);
     if privileged {
         // Without rules the runtime allows the usual devices.
         limits["devices"] = json!([{"allow": true, "access": "rwm"}]);

@@ -1,0 +1,126 @@
+//! The groups above the pods' own: one for all pods, with all that the node has, and below it one for each class but Guaranteed. What
+//! they weigh follows the pods, so that a class as a whole gets what its pods ask for.
+//!
+//! Follows pkg/kubelet/cm/node_container_manager_linux.go and qos_container_manager_linux.go. [`groups`] is pure; [`Keeper`] carries
+//! out the difference to what it did last. Never touches a pod's own group.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Value, json};
+
+use super::plan::is_terminal;
+use super::pods::Pods;
+use super::resources::{ROOT_CGROUP, class_cgroup, qos_class, shares};
+use super::{AgentError, Context};
+use crate::api::pod::{Column, whole};
+use crate::runtime::Runtime;
+
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What pods may have of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Thousandths of CPU.
+    pub cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Processes.
+    pub pids: i64,
+}
+
+/// The groups and their limits, from the top.
+pub fn groups<'a>(node: Capacity, pods: impl IntoIterator<Item = &'a Pod>) -> Vec<(String, Value)> {
+    let burstable = pods.into_iter().filter(|pod| !is_terminal(pod) && qos_class(pod) == "Burstable");
+    let requested = burstable.filter_map(|pod| whole(pod.spec.as_ref()?, Column::Requests).get("cpu"));
+    let requested = requested.fold(0i64, |sum, cpu| sum.saturating_add(cpu.milli()));
+    let weighs = |milli| json!({"cpu": {"shares": shares(milli)}});
+    let all = json!({"cpu": {"shares": shares(node.cpu)}, "memory": {"limit": node.memory}, "pids": {"limit": node.pids}});
+    vec![
+        (ROOT_CGROUP.into(), all),
+        (class_cgroup("Burstable"), weighs(requested.min(i64::from(i32::MAX)))),
+        (class_cgroup("BestEffort"), weighs(0)),
+    ]
+}
+
+/// See the module.
+pub struct Keeper<R: Runtime> {
+    context: Arc<Context<R>>,
+    done: BTreeMap<String, Value>,
+}
+
+impl<R: Runtime> Keeper<R> {
+    /// Nothing is done yet.
+    pub fn new(context: Arc<Context<R>>) -> Keeper<R> {
+        Keeper { context, done: BTreeMap::new() }
+    }
+
+    /// Makes the groups what they should be with these pods. Says whether they are; a failure is an event of the node.
+    pub async fn update(&mut self, pods: &[Arc<Pod>]) -> bool {
+        let mut good = true;
+        for (path, limits) in groups(self.context.capacity, pods.iter().map(|pod| &**pod)) {
+            if self.done.get(&path) == Some(&limits) {
+                continue;
+            }
+            let node = &self.context.config.node_name;
+            match self.apply(&path, &limits).await {
+                Ok(()) => drop(self.done.insert(path, limits)),
+                Err(why) => {
+                    tracing::warn!(why, group = path, "the limits of a group above pods can't be set, trying again");
+                    let message = format!("Failed to update Node Allocatable Limits {path:?}: {why}");
+                    self.context.events.node(node, true, "FailedNodeAllocatableEnforcement", message);
+                    good = false;
+                }
+            }
+        }
+        good
+    }
+
+    async fn apply(&self, path: &str, limits: &Value) -> Result<(), String> {
+        let limits: LinuxResources = serde_json::from_value(limits.clone()).map_err(|e| e.to_string())?;
+        self.context.runtime.limit_group(path, &limits).await.map_err(|e| e.to_string())
+    }
+
+    /// Follows the pods for ever.
+    pub async fn run(mut self, pods: Pods) -> Result<(), AgentError> {
+        let mut changed = pods.changed();
+        loop {
+            let good = self.update(&pods.pods()).await;
+            tokio::select! {
+                // Ends with the agent only.
+                ended = changed.changed() => if ended.is_err() {
+                    return Ok(());
+                },
+                () = tokio::time::sleep(RETRY), if !good => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_weigh_what_their_pods_ask_for() {
+        let pod = |status: &str, spec: &str| -> Pod {
+            serde_yaml::from_str(&format!("metadata: {{uid: u}}\nspec: {spec}\nstatus: {{phase: {status}}}")).expect("a pod")
+        };
+        let pods = [
+            pod("Running", "{containers: [{name: a, resources: {requests: {cpu: 300m}}}, {name: b}]}"),
+            pod("Pending", "{overhead: {cpu: 100m}, containers: [{name: a, resources: {requests: {cpu: 600m}}}]}"),
+            // Ended, of another class, without a request.
+            pod("Succeeded", "{containers: [{name: a, resources: {requests: {cpu: 4}}}]}"),
+            pod("Running", "{containers: [{name: a, resources: {requests: {cpu: 1, memory: 1Mi}, limits: {cpu: 1, memory: 1Mi}}}]}"),
+            pod("Running", "{containers: [{name: a}]}"),
+        ];
+        let node = Capacity { cpu: 2000, memory: 4096, pids: 32768 };
+        let root = ("orch".to_owned(), json!({"cpu": {"shares": 2048}, "memory": {"limit": 4096}, "pids": {"limit": 32768}}));
+        let class = |name: &str, shares: i64| (format!("orch/{name}"), json!({"cpu": {"shares": shares}}));
+        assert_eq!(groups(node, &pods), [root.clone(), class("burstable", 1024), class("besteffort", 2)]);
+        assert_eq!(groups(node, []), [root, class("burstable", 2), class("besteffort", 2)]);
+    }
+}
