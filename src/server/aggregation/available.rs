@@ -67,7 +67,7 @@ pub(super) fn inputs(state: &Snapshot, service: &APIService, entry: &Entry) -> V
     let spec = serde_json::to_vec(&service.spec).unwrap_or_default();
     let digest = ring::digest::digest(&ring::digest::SHA256, &spec);
     let spec = digest.as_ref().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let uid = entry.meta.uid.as_ref().map_or(0, |uid| uid.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
+    let uid = entry.meta().uid.as_ref().map_or(0, |uid| uid.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
     let mut seen = vec![spec, uid];
     seen.extend(state.get(&Key::of::<Service>(&namespace, &name)).map(|entry| entry.rev.0));
     let scope = Scope::of_namespace::<EndpointSlice>(&namespace);
@@ -76,7 +76,7 @@ pub(super) fn inputs(state: &Snapshot, service: &APIService, entry: &Entry) -> V
 }
 
 fn owner(entry: &Entry) -> Option<&String> {
-    entry.meta.labels.as_ref().and_then(|labels| labels.get(OWNER))
+    entry.meta().labels.as_ref().and_then(|labels| labels.get(OWNER))
 }
 
 /// What the store says of a remote APIService's Service; yes means that it is worth asking.

@@ -140,7 +140,7 @@ fn is_local(service: &APIService) -> bool {
 }
 
 fn label(entry: &Entry) -> Option<&str> {
-    entry.meta.labels.as_ref().and_then(|labels| labels.get(AUTOMANAGED)).map(String::as_str)
+    entry.meta().labels.as_ref().and_then(|labels| labels.get(AUTOMANAGED)).map(String::as_str)
 }
 
 async fn settle(registry: &Registry, name: &str, wanted: &Wanted, present: Option<&Arc<Entry>>, at_start: bool) -> Result<(), Status> {
@@ -172,7 +172,7 @@ async fn settle(registry: &Registry, name: &str, wanted: &Wanted, present: Optio
 
 async fn remove(registry: &Registry, name: &str, entry: &Entry) -> Result<(), Status> {
     let Some(kind) = registry.kind_of_key(&entry.key) else { return Ok(()) };
-    let delete = DeleteOptions { uid: entry.meta.uid.clone(), ..DeleteOptions::default() };
+    let delete = DeleteOptions { uid: entry.meta().uid.clone(), ..DeleteOptions::default() };
     match registry.delete(&kind, "", name, &delete, &options()).await {
         Err(status) if status.code == 404 || status.code == 409 => Ok(()),
         done => done.map(drop),

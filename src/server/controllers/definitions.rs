@@ -221,10 +221,10 @@ impl Controller for Instances {
         if updated != *crd {
             ops.push(Op::UpdateStatus(Box::new(updated)));
         }
-        let fresh = instances.into_iter().filter(|entry| entry.meta.deletion_timestamp.is_none()).take(BURST);
+        let fresh = instances.into_iter().filter(|entry| entry.meta().deletion_timestamp.is_none()).take(BURST);
         ops.extend(fresh.map(|entry| Op::Delete {
             key: entry.key.clone(),
-            uid: entry.meta.uid.clone().unwrap_or_default(),
+            uid: entry.meta().uid.clone().unwrap_or_default(),
             rev: None,
             grace: None,
             propagation: None,

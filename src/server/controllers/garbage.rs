@@ -58,7 +58,7 @@ impl Garbage {
 
     fn exists(&self, owner: &OwnerReference, namespace: &str, view: &View) -> bool {
         let Some(key) = self.owner_key(owner, namespace, view) else { return true };
-        view.entry(&key).is_some_and(|entry| entry.meta.uid.as_deref() == Some(&owner.uid))
+        view.entry(&key).is_some_and(|entry| entry.meta().uid.as_deref() == Some(&owner.uid))
     }
 }
 
@@ -94,7 +94,7 @@ impl Controller for Garbage {
 
 /// Dependents themselves; owners that are gone or on their way; and the owners of a dependent that is gone.
 fn changed(event: &Event) -> Vec<Key> {
-    let meta = &event.entry.meta;
+    let meta = event.entry.meta();
     // Events are many, short-lived, and nobody's owner or dependent.
     if event.entry.key.resource() == "events" {
         return Vec::new();
@@ -107,7 +107,7 @@ fn changed(event: &Event) -> Vec<Key> {
         return owners.iter().map(by_kind).chain(gone).collect();
     }
     let going = meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND || f == ORPHAN);
-    let before = event.prev.as_ref().and_then(|prev| prev.meta.owner_references.as_deref()).unwrap_or_default();
+    let before = event.prev.as_ref().and_then(|prev| prev.meta().owner_references.as_deref()).unwrap_or_default();
     if going || (!owners.is_empty() && (event.prev.is_none() || before != owners)) { vec![event.entry.key.clone()] } else { Vec::new() }
 }
 
@@ -117,7 +117,7 @@ fn dependents<'a>(namespace: &str, uid: &str, view: &'a View) -> Vec<&'a Arc<Ent
 }
 
 fn delete(entry: &Entry, propagation: &'static str) -> Op {
-    let uid = entry.meta.uid.clone().unwrap_or_default();
+    let uid = entry.meta().uid.clone().unwrap_or_default();
     // The revision too: a reference added since the decision must be seen first.
     Op::Delete { key: entry.key.clone(), uid, rev: Some(entry.rev), grace: None, propagation: Some(propagation) }
 }
@@ -125,8 +125,8 @@ fn delete(entry: &Entry, propagation: &'static str) -> Op {
 impl Garbage {
     /// An object none of whose owners is left goes; with some left, only the dead references go.
     fn as_dependent(&self, entry: &Arc<Entry>, view: &View) -> Vec<Op> {
-        let owners = entry.meta.owner_references.as_deref().unwrap_or_default();
-        if owners.is_empty() || entry.meta.deletion_timestamp.is_some() {
+        let owners = entry.meta().owner_references.as_deref().unwrap_or_default();
+        if owners.is_empty() || entry.meta().deletion_timestamp.is_some() {
             return Vec::new();
         }
         let (living, gone): (Vec<_>, Vec<_>) = owners.iter().partition(|owner| self.exists(owner, entry.key.namespace(), view));
@@ -138,7 +138,7 @@ impl Garbage {
             }
             (true, false) => {
                 let held = |f: &String| f == FOREGROUND || f == ORPHAN;
-                let propagation = match entry.meta.finalizers.iter().flatten().find(|f| held(f)).map(String::as_str) {
+                let propagation = match entry.meta().finalizers.iter().flatten().find(|f| held(f)).map(String::as_str) {
                     Some(ORPHAN) => "Orphan",
                     Some(_) => "Foreground",
                     None => "Background",
@@ -151,11 +151,11 @@ impl Garbage {
 
 /// What an owner's pending deletion asks for.
 fn as_owner(entry: &Arc<Entry>, view: &View) -> Vec<Op> {
-    if entry.meta.deletion_timestamp.is_none() {
+    if entry.meta().deletion_timestamp.is_none() {
         return Vec::new();
     }
-    let has = |finalizer: &str| entry.meta.finalizers.iter().flatten().any(|present| present == finalizer);
-    let uid = entry.meta.uid.as_deref().unwrap_or("");
+    let has = |finalizer: &str| entry.meta().finalizers.iter().flatten().any(|present| present == finalizer);
+    let uid = entry.meta().uid.as_deref().unwrap_or("");
     let finish = |finalizer| Op::RemoveFinalizer { key: entry.key.clone(), rev: entry.rev, finalizer };
     if has(ORPHAN) {
         let forget =
@@ -168,19 +168,19 @@ fn as_owner(entry: &Arc<Entry>, view: &View) -> Vec<Op> {
     }
     let dependents = dependents(entry.key.namespace(), uid, view);
     let blocks = |dependent: &&Arc<Entry>| {
-        let mut owners = dependent.meta.owner_references.iter().flatten();
+        let mut owners = dependent.meta().owner_references.iter().flatten();
         owners.any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
     };
     if !dependents.iter().any(blocks) {
         return vec![finish(FOREGROUND)];
     }
-    let owned_by_others = |dependent: &Arc<Entry>| dependent.meta.owner_references.iter().flatten().any(|owner| owner.uid != uid);
+    let owned_by_others = |dependent: &Arc<Entry>| dependent.meta().owner_references.iter().flatten().any(|owner| owner.uid != uid);
     let one = |dependent: &Arc<Entry>| match owned_by_others(dependent) {
         // Another owner keeps it: only this owner's reference goes.
         true => Op::RemoveOwners { key: dependent.key.clone(), rev: dependent.rev, uids: vec![uid.to_owned()] },
         false => delete(dependent, "Foreground"),
     };
-    dependents.into_iter().filter(|dependent| dependent.meta.deletion_timestamp.is_none()).map(one).collect()
+    dependents.into_iter().filter(|dependent| dependent.meta().deletion_timestamp.is_none()).map(one).collect()
 }
 
 #[cfg(test)]

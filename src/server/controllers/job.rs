@@ -72,7 +72,7 @@ fn job_label(meta: &ObjectMeta) -> Option<&str> {
 
 /// A tracked pod that nobody owns wakes the Job that made it, which need not be there any more.
 fn job_of_ownerless(event: &Event) -> Vec<Key> {
-    let meta = &event.entry.meta;
+    let meta = event.entry.meta();
     let tracked = meta.finalizers.iter().flatten().any(|finalizer| finalizer == TRACKING);
     let job = job_label(meta).filter(|_| tracked && crate::api::meta::controller_of(meta).is_none());
     job.map(|job| Key::of::<Job>(event.entry.key.namespace(), job)).into_iter().collect()

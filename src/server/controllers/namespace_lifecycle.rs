@@ -44,10 +44,10 @@ impl Controller for Namespaces {
                 ops.push(Op::RemoveFinalizer { key: key.clone(), rev: entry.rev, finalizer: FINALIZER });
             }
         }
-        let fresh = contents.iter().filter(|entry| entry.meta.deletion_timestamp.is_none()).take(BURST);
+        let fresh = contents.iter().filter(|entry| entry.meta().deletion_timestamp.is_none()).take(BURST);
         ops.extend(fresh.map(|entry| Op::Delete {
             key: entry.key.clone(),
-            uid: entry.meta.uid.clone().unwrap_or_default(),
+            uid: entry.meta().uid.clone().unwrap_or_default(),
             rev: None,
             grace: None,
             propagation: Some("Background"),
@@ -71,7 +71,7 @@ fn report(namespace: &Namespace, contents: &[&std::sync::Arc<Entry>], view: &Vie
     let (mut kinds, mut finalizers) = (BTreeMap::<String, usize>::new(), BTreeMap::<&str, usize>::new());
     for entry in contents {
         *kinds.entry(status::qualified(entry.key.group(), entry.key.resource())).or_default() += 1;
-        for finalizer in entry.meta.finalizers.iter().flatten() {
+        for finalizer in entry.meta().finalizers.iter().flatten() {
             *finalizers.entry(finalizer).or_default() += 1;
         }
     }

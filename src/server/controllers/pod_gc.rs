@@ -26,7 +26,7 @@ impl Controller for PodGarbage {
             let is_placed = |entry: &Entry| entry.typed::<Pod>().is_ok_and(|pod| !node_of(&pod).is_empty());
             // Placed just now: on a node that may have gone meanwhile.
             let placed = || is_placed(&event.entry) && !event.prev.as_ref().is_some_and(|prev| is_placed(prev));
-            let relevant = event.entry.meta.deletion_timestamp.is_some() || placed();
+            let relevant = event.entry.meta().deletion_timestamp.is_some() || placed();
             if relevant && !event.deleted { vec![event.entry.key.clone()] } else { Vec::new() }
         };
         vec![Trigger { scope: Scope::of::<Node>, map: node }, Trigger { scope: Scope::of::<Pod>, map: pod }]

@@ -146,9 +146,9 @@ impl Controller for ReplicationControllers {
 /// A pod that nobody manages any more, or that has other labels now, may be some set's to adopt: the key of its namespace, with an
 /// empty name, asks all of them.
 fn orphan<T: Resource>(event: &Event) -> Vec<Key> {
-    let meta = &event.entry.meta;
+    let meta = event.entry.meta();
     let orphaned = !event.deleted && controller_of(meta).is_none() && meta.deletion_timestamp.is_none();
-    let known = event.prev.as_ref().is_some_and(|prev| controller_of(&prev.meta).is_none() && prev.meta.labels == meta.labels);
+    let known = event.prev.as_ref().is_some_and(|prev| controller_of(prev.meta()).is_none() && prev.meta().labels == meta.labels);
     if orphaned && !known { vec![Key::of::<T>(event.entry.key.namespace(), "")] } else { Vec::new() }
 }
 

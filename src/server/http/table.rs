@@ -39,7 +39,7 @@ impl Include {
 
 /// The metadata of an object, as a `PartialObjectMetadata`.
 pub fn metadata_only(entry: &Entry) -> Result<Value, Status> {
-    let meta = serde_json::to_value(&entry.meta).map_err(|e| Status::internal(format!("encoding metadata of {}: {e}", entry.key)))?;
+    let meta = serde_json::to_value(entry.meta()).map_err(|e| Status::internal(format!("encoding metadata of {}: {e}", entry.key)))?;
     Ok(json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}))
 }
 

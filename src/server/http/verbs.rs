@@ -340,7 +340,7 @@ async fn delete(mut call: Call, kind: &KindRef) -> Result<Response, Status> {
         Deleted::Pending(entry) => Ok(reply::encoded(200, encoding, entry.json.clone())),
         Deleted::Gone(entry) if kind.info.returns_deleted => Ok(reply::encoded(200, encoding, entry.json.clone())),
         Deleted::Gone(entry) => {
-            let uid = entry.meta.uid.as_deref().unwrap_or_default();
+            let uid = entry.meta().uid.as_deref().unwrap_or_default();
             let status = reply::success(200, kind.group(), kind.resource(), &name, uid);
             Ok(reply::encoded(200, encoding, status.to_string().into()))
         }

@@ -66,7 +66,7 @@ fn sliced(state: &Snapshot, namespace: &str, service: &str, port: &str) -> Vec<P
     let scope = Scope::of_namespace::<EndpointSlice>(namespace);
     let owned = state
         .range(&scope)
-        .filter(|entry| entry.meta.labels.as_ref().and_then(|labels| labels.get(OWNER)).is_some_and(|owner| owner == service));
+        .filter(|entry| entry.meta().labels.as_ref().and_then(|labels| labels.get(OWNER)).is_some_and(|owner| owner == service));
     let mut places = Vec::new();
     for slice in owned.filter_map(|entry| entry.typed::<EndpointSlice>().ok()) {
         let served = slice.ports.iter().flatten().find(|served| served.name.as_deref().unwrap_or_default() == port);

@@ -63,7 +63,7 @@ impl Trigger {
 /// Keys of the `O`s that manage, or managed, the changed object.
 fn owners<O: Resource>(event: &Event) -> Vec<Key> {
     let namespace = event.entry.key.namespace();
-    let metas = std::iter::once(&event.entry.meta).chain(event.prev.as_ref().map(|prev| &prev.meta));
+    let metas = std::iter::once(event.entry.meta()).chain(event.prev.as_ref().map(|prev| prev.meta()));
     let mut keys: Vec<Key> = metas
         .filter_map(crate::api::meta::controller_of)
         .filter(|owner| owner.kind == O::KIND && owner.api_version.rsplit_once('/').map_or("", |(group, _)| group) == O::GROUP)

@@ -76,7 +76,7 @@ impl View {
     /// The `T`s in `namespace` whose managing owner has this uid.
     pub fn owned<'a, T: Kind>(&'a self, namespace: &str, uid: &'a str) -> impl Iterator<Item = Arc<T>> + use<'a, T> {
         let scope = Scope::of_namespace::<T>(namespace);
-        let owned = self.dependents(uid).filter(move |entry| scope.contains(&entry.key) && is_controlled_by(&entry.meta, uid));
+        let owned = self.dependents(uid).filter(move |entry| scope.contains(&entry.key) && is_controlled_by(entry.meta(), uid));
         owned.filter_map(decode)
     }
 

@@ -83,6 +83,6 @@ impl Filter {
             NAMESPACE => (entry.key.namespace() == one.value) != one.negated,
             _ => true,
         };
-        self.labels.matches(entry.meta.labels.as_ref()) && self.fields.iter().all(passes)
+        self.labels.matches(entry.meta().labels.as_ref()) && self.fields.iter().all(passes)
     }
 }

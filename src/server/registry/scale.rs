@@ -184,9 +184,9 @@ fn check(kind: &KindDef, scale: &Value, current: &Entry) -> Result<i32, Status> 
         return Err(Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})")));
     }
     if let Some(given) = scale.pointer("/metadata/uid").and_then(Value::as_str)
-        && current.meta.uid.as_deref().is_some_and(|uid| uid != given)
+        && current.meta().uid.as_deref().is_some_and(|uid| uid != given)
     {
-        let uid = current.meta.uid.as_deref().unwrap_or_default();
+        let uid = current.meta().uid.as_deref().unwrap_or_default();
         let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
         return Err(Status::conflict(kind.group(), kind.resource(), name, why));
     }

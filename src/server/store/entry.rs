@@ -16,16 +16,32 @@ pub struct Entry {
     pub key: Key,
     /// The revision that wrote it.
     pub rev: Rev,
-    /// Its metadata (for selectors, owners, finalizers), `resourceVersion` included, `managedFields` not (see [`Entry::managed_fields`]).
-    pub meta: ObjectMeta,
     /// The whole object as JSON, `resourceVersion` included: what GET, LIST and WATCH send.
     pub json: Bytes,
+    head: Head,
+    /// A form that was decoded from the bytes.
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Bytes of the form that [`Entry::measured`] was asked about.
     measured: OnceLock<u64>,
 }
 
+/// What is always at hand of an object, without its `managedFields`: it is kept once, within the object if that is there.
+enum Head {
+    /// Only the metadata: the rest is in the bytes.
+    Meta(Box<ObjectMeta>),
+    /// The object as it was written.
+    Whole(Arc<dyn Object>),
+}
+
 impl Entry {
+    /// Its metadata (for selectors, owners, finalizers), `resourceVersion` included, `managedFields` not (see [`Entry::managed_fields`]).
+    pub fn meta(&self) -> &ObjectMeta {
+        match &self.head {
+            Head::Meta(meta) => meta,
+            Head::Whole(object) => object.meta(),
+        }
+    }
+
     /// An entry from stored bytes. Fails when they are not JSON with an object's metadata.
     pub fn decode(key: Key, rev: Rev, json: Bytes) -> Result<Entry, DecodeError> {
         #[derive(Deserialize)]
@@ -35,7 +51,7 @@ impl Entry {
         match serde_json::from_slice::<MetaOnly>(&json) {
             Ok(MetaOnly { mut metadata }) => {
                 metadata.managed_fields = None;
-                Ok(Entry { key, rev, meta: metadata, json, typed: OnceLock::new(), measured: OnceLock::new() })
+                Ok(Entry { key, rev, json, head: Head::Meta(Box::new(metadata)), typed: OnceLock::new(), measured: OnceLock::new() })
             }
             Err(error) => Err(DecodeError { key, why: error.to_string() }),
         }
@@ -59,9 +75,7 @@ impl Entry {
 
     /// The decoded form, made at the first call and shared by all callers. Its `managedFields` is left out.
     pub fn typed<T: Kind>(&self) -> Result<Arc<T>, DecodeError> {
-        if let Some(object) = self.typed.get()
-            && let Ok(object) = object.clone().downcast::<T>()
-        {
+        if let Some(object) = self.at_hand() {
             return Ok(object);
         }
         let mut object: T = decode::json(&self.json).map_err(|error| DecodeError { key: self.key.clone(), why: error.to_string() })?;
@@ -76,14 +90,21 @@ impl Entry {
 impl Entry {
     /// [`Entry::typed`] for forms that are no Rust type of the API, decoded by `decode` from the bytes.
     pub fn decoded<T: Any + Send + Sync, E>(&self, decode: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<Arc<T>, E> {
-        if let Some(object) = self.typed.get()
-            && let Ok(object) = object.clone().downcast::<T>()
-        {
+        if let Some(object) = self.at_hand() {
             return Ok(object);
         }
         let object = Arc::new(decode(&self.json)?);
         self.typed.get_or_init(|| object.clone());
         Ok(object)
+    }
+
+    /// The object in this form, if it is there in it.
+    fn at_hand<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let written = match &self.head {
+            Head::Whole(object) => object.clone().into_any().downcast().ok(),
+            Head::Meta(_) => None,
+        };
+        written.or_else(|| self.typed.get()?.clone().downcast().ok())
     }
 }
 
@@ -122,8 +143,9 @@ pub struct DecodeError {
 pub struct Draft {
     before: Bytes,
     after: Bytes,
-    meta: ObjectMeta,
-    typed: Option<Box<dyn Object>>,
+    object: Box<dyn Object>,
+    /// Whether the entry keeps the object, or its metadata alone.
+    keep: bool,
 }
 
 /// Stands for the revision while encoding. Random, so that no client can write it into an annotation and move the cut.
@@ -132,7 +154,7 @@ static MARK: LazyLock<String> = LazyLock::new(|| format!("@{}", uuid::Uuid::new_
 impl Draft {
     /// Encodes `object`; whatever resourceVersion it has is replaced at commit.
     pub fn new(object: &dyn Object) -> Draft {
-        Draft { typed: None, ..Draft::keeping(object.clone_object()) }
+        Draft { keep: false, ..Draft::keeping(object.clone_object()) }
     }
 
     /// The same, keeping the decoded form, so that readers need not decode again.
@@ -147,7 +169,7 @@ impl Draft {
         let mark = MARK.as_bytes();
         let at = json.windows(mark.len()).position(|window| window == mark).expect("the mark was just encoded");
         object.meta_mut().managed_fields = None;
-        Draft { before: json.slice(..at), after: json.slice(at + mark.len()..), meta: object.meta().clone(), typed: Some(object) }
+        Draft { before: json.slice(..at), after: json.slice(at + mark.len()..), object, keep: true }
     }
 
     /// Bytes of JSON this will take, within a few.
@@ -161,26 +183,23 @@ impl Draft {
     }
 
     /// The entry at `rev`.
-    pub fn at(self, key: Key, rev: Rev) -> Entry {
+    pub fn at(mut self, key: Key, rev: Rev) -> Entry {
         let number = rev.to_string();
         let mut json = BytesMut::with_capacity(self.len());
         json.put(self.before);
         json.put(number.as_bytes());
         json.put(self.after);
-        let mut meta = self.meta;
-        meta.resource_version = Some(number.clone());
-        let typed = OnceLock::new();
-        if let Some(mut object) = self.typed {
-            object.meta_mut().resource_version = Some(number);
-            let object: Arc<dyn Object> = Arc::from(object);
-            typed.get_or_init(|| object.into_any());
-        }
-        Entry { key, rev, meta, json: json.freeze(), typed, measured: OnceLock::new() }
+        self.object.meta_mut().resource_version = Some(number);
+        let head = match self.keep {
+            true => Head::Whole(Arc::from(self.object)),
+            false => Head::Meta(Box::new(std::mem::take(self.object.meta_mut()))),
+        };
+        Entry { key, rev, json: json.freeze(), head, typed: OnceLock::new(), measured: OnceLock::new() }
     }
 }
 
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Draft({:?}, {} bytes)", self.meta.name, self.len())
+        write!(f, "Draft({:?}, {} bytes)", self.object.meta().name, self.len())
     }
 }

@@ -132,7 +132,7 @@ impl Snapshot {
 }
 
 fn owners_of(entry: &Arc<Entry>) -> &[OwnerReference] {
-    entry.meta.owner_references.as_deref().unwrap_or_default()
+    entry.meta().owner_references.as_deref().unwrap_or_default()
 }
 
 /// `GROUP/RESOURCE/` of a key or scope; all of it when it is shorter.

@@ -58,7 +58,7 @@ impl Controller for Deployments {
 
 /// A ReplicaSet that nobody manages may be some Deployment's: the namespace's key with an empty name asks all of them.
 fn orphan(event: &Event) -> Vec<Key> {
-    let orphaned = !event.deleted && controller_of(&event.entry.meta).is_none() && event.entry.meta.deletion_timestamp.is_none();
+    let orphaned = !event.deleted && controller_of(event.entry.meta()).is_none() && event.entry.meta().deletion_timestamp.is_none();
     if orphaned { vec![Key::of::<Deployment>(event.entry.key.namespace(), "")] } else { Vec::new() }
 }
 

@@ -48,7 +48,7 @@ impl Controller for EndpointSlices {
     }
     fn triggers(&self) -> Vec<Trigger> {
         let own = |event: &Event| {
-            let service = event.entry.meta.labels.as_ref().and_then(|labels| labels.get(slices::SERVICE));
+            let service = event.entry.meta().labels.as_ref().and_then(|labels| labels.get(slices::SERVICE));
             service.map(|name| Key::of::<Service>(event.entry.key.namespace(), name)).into_iter().collect()
         };
         vec![

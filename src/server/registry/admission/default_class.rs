@@ -62,8 +62,8 @@ fn default_of<T: Kind>(snapshot: &Snapshot, annotations: &[&str]) -> Option<Stri
     let marked =
         |all: &std::collections::BTreeMap<String, String>| annotations.iter().any(|key| all.get(*key).is_some_and(|value| value == "true"));
     let scope = Scope::of::<T>();
-    let defaults = snapshot.range(&scope).filter(|entry| entry.meta.annotations.as_ref().is_some_and(marked));
+    let defaults = snapshot.range(&scope).filter(|entry| entry.meta().annotations.as_ref().is_some_and(marked));
     // Of equally new ones the first wins: the range is in the order of names, and `max_by` would take the last.
-    let newest = defaults.reduce(|best, other| if other.meta.creation_timestamp > best.meta.creation_timestamp { other } else { best });
-    newest.and_then(|entry| entry.meta.name.clone())
+    let newest = defaults.reduce(|best, other| if other.meta().creation_timestamp > best.meta().creation_timestamp { other } else { best });
+    newest.and_then(|entry| entry.meta().name.clone())
 }

@@ -233,7 +233,7 @@ impl Matcher {
         }
         let entry = request.snapshot.get(&Key::of::<Namespace>("", &about.namespace));
         let entry = entry.ok_or_else(|| Status::not_found("", "namespaces", &about.namespace))?;
-        Ok(selector.matches(entry.meta.labels.as_ref()))
+        Ok(selector.matches(entry.meta().labels.as_ref()))
     }
 
     fn object_matches(&self, request: &Request<'_>) -> Result<bool, Status> {

@@ -119,7 +119,7 @@ fn mirror(request: &Request<'_>, node: &str, pod: &Pod) -> Result<(), String> {
     if owner.block_owner_deletion == Some(true) {
         return Err(format!("node \"{node}\" must not set blockOwnerDeletion on an owner reference"));
     }
-    let uid = request.snapshot.get(&Key::of::<Node>("", node)).and_then(|entry| entry.meta.uid.clone()).unwrap_or_default();
+    let uid = request.snapshot.get(&Key::of::<Node>("", node)).and_then(|entry| entry.meta().uid.clone()).unwrap_or_default();
     if owner.uid != uid {
         return Err(format!("node {node} UID mismatch: expected {} got {uid}", owner.uid));
     }

@@ -68,7 +68,7 @@ impl Check for ServiceAccounts {
         let name = spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT);
         let key = Key::of::<ServiceAccount>(&request.namespace(), name);
         let Some(entry) = request.snapshot.get(&key) else { return Ok(()) };
-        let enforced = entry.meta.annotations.as_ref().and_then(|all| all.get(ENFORCE)).is_some_and(|value| value == "true");
+        let enforced = entry.meta().annotations.as_ref().and_then(|all| all.get(ENFORCE)).is_some_and(|value| value == "true");
         if !enforced {
             return Ok(());
         }

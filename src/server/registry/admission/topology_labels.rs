@@ -21,7 +21,7 @@ impl Check for PodTopologyLabels {
         let node = bound_to(request.object.as_any().downcast_ref()).unwrap_or_default();
         let key = Key::of::<Node>("", node);
         let Some(entry) = request.snapshot.get(&key) else { return Ok(()) };
-        let all = entry.meta.labels.iter().flatten();
+        let all = entry.meta().labels.iter().flatten();
         let labels: Vec<_> = all.filter(|(key, _)| LABELS.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
         if !labels.is_empty() {
             request.object.meta_mut().labels.get_or_insert_default().extend(labels);

@@ -59,8 +59,8 @@ async fn events(watch: &mut ObjectWatch, count: usize) -> Vec<String> {
             WatchEvent::Added(entry) => format!("ADDED {}", entry.key.name()),
             WatchEvent::Modified(entry) => format!("MODIFIED {}", entry.key.name()),
             WatchEvent::Deleted(entry) => {
-                assert_eq!(entry.meta.resource_version, Some(entry.rev.to_string()));
-                let labels = entry.meta.labels.clone().unwrap_or_default();
+                assert_eq!(entry.meta().resource_version, Some(entry.rev.to_string()));
+                let labels = entry.meta().labels.clone().unwrap_or_default();
                 format!("DELETED {} {labels:?}", entry.key.name())
             }
             WatchEvent::Bookmark { initial_end, .. } => format!("BOOKMARK {initial_end}"),

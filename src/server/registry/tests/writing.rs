@@ -7,7 +7,7 @@ use super::*;
 async fn create_fills_in_and_refuses() {
     let fixture = Fixture::new().await;
     let written = fixture.create("deployments", "{metadata: {generateName: web-, uid: mine, generation: 9}}").await.expect("created");
-    let meta = &written.entry.meta;
+    let meta = written.entry.meta();
     assert!(written.created && meta.name.as_ref().expect("named").starts_with("web-") && meta.uid.as_deref() != Some("mine"));
     assert_eq!((meta.generation, meta.namespace.as_deref()), (Some(1), Some("default")));
     assert_eq!(meta.creation_timestamp.as_ref().expect("dated").0.subsec_nanosecond(), 0);
@@ -71,13 +71,13 @@ async fn update_counts_generations_and_checks_revisions() {
     let same = change("{metadata: {name: a}}").await.expect("accepted").entry;
     assert_eq!(same.rev, first.rev, "no change, no write");
     let labelled = change("{metadata: {name: a, labels: {x: 'y'}}}").await.expect("accepted").entry;
-    assert!(labelled.rev > first.rev && labelled.meta.generation == Some(1));
+    assert!(labelled.rev > first.rev && labelled.meta().generation == Some(1));
     let scaled = change("{metadata: {name: a}, spec: {replicas: 2}, status: {replicas: 7}}").await.expect("accepted").entry;
-    assert_eq!((scaled.meta.generation, json(&scaled).get("status")), (Some(2), None));
-    assert_eq!(scaled.meta.uid, first.meta.uid);
+    assert_eq!((scaled.meta().generation, json(&scaled).get("status")), (Some(2), None));
+    assert_eq!(scaled.meta().uid, first.meta().uid);
     let status = fixture.update("deployments", "a", Part::Status, "{metadata: {name: a}, spec: {replicas: 9}, status: {replicas: 7}}");
     let status = status.await.expect("accepted").entry;
-    assert_eq!((status.meta.generation, json(&status)["status"]["replicas"].as_i64()), (Some(2), Some(7)));
+    assert_eq!((status.meta().generation, json(&status)["status"]["replicas"].as_i64()), (Some(2), Some(7)));
     assert_eq!(json(&status)["spec"]["replicas"], 2);
 
     let stale = format!("{{metadata: {{name: a, resourceVersion: '{}'}}}}", first.rev);

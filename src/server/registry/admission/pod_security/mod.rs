@@ -46,7 +46,7 @@ impl Check for PodSecurity {
         let key = Key::of::<Namespace>("", &request.namespace());
         // A missing namespace is said by another check.
         let Some(entry) = request.snapshot.get(&key) else { return Ok(()) };
-        let (policy, errors) = Policy::of(entry.meta.labels.as_ref());
+        let (policy, errors) = Policy::of(entry.meta().labels.as_ref());
         let is_pod = request.object.as_any().is::<Pod>();
         if errors.is_empty() && (policy.is_privileged() || !is_pod && policy.is_quiet()) {
             return Ok(());

@@ -36,7 +36,7 @@ pub(super) async fn collect(request: &Request<'_>, kind: Option<&KindRef>, param
         (Some(name), _) => kind.key(&namespace, name).and_then(|key| request.snapshot.get(&key).cloned()).into_iter().collect(),
         (None, Some(selector)) => {
             let selector = LabelSelector::from_api(Some(selector)).map_err(|error| error.to_string())?;
-            let selected = request.snapshot.range(&kind.scope(&namespace)).filter(|entry| selector.matches(entry.meta.labels.as_ref()));
+            let selected = request.snapshot.range(&kind.scope(&namespace)).filter(|entry| selector.matches(entry.meta().labels.as_ref()));
             selected.cloned().collect::<Vec<_>>()
         }
         (None, None) => return Err("one of name or selector must be provided".into()),
