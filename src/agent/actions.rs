@@ -13,6 +13,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::Context;
+use super::huge_pages::Pages;
 use super::observed::Instance;
 use super::plan::containers;
 use super::resources;
@@ -76,6 +77,7 @@ impl<R: Runtime> Job<R> {
             pod_ip: ip,
             node_memory: self.context.capacity.memory,
             node_cpu: self.context.capacity.cpu,
+            huge_pages: self.context.capacity.huge_pages.clone(),
         }
     }
     fn event(&self, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
@@ -85,7 +87,7 @@ impl<R: Runtime> Job<R> {
     /// Starts the shim and gives it its network.
     pub async fn create_sandbox(&self) -> Result<(i32, Option<IpAddr>), String> {
         let result = async {
-            let config = sandbox_config(&self.pod, self.context.config.pod_pids)?;
+            let config = sandbox_config(&self.pod, self.context.config.pod_pids, &self.context.capacity.huge_pages)?;
             let sandbox = self.context.runtime.create_sandbox(&config).await.map_err(|e| e.to_string())?;
             match self.attach(sandbox.pid).await {
                 Ok(ip) => Ok((sandbox.pid, ip)),
@@ -193,10 +195,10 @@ impl<R: Runtime> Job<R> {
 }
 
 /// What the sandbox of a pod is made of, with at most so many processes.
-fn sandbox_config(pod: &Pod, processes: Option<i64>) -> Result<SandboxConfig, String> {
+fn sandbox_config(pod: &Pod, processes: Option<i64>, pages: &[Pages]) -> Result<SandboxConfig, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let meta = &pod.metadata;
-    let resources = serde_json::from_value(resources::pod_limits(pod, processes)).map_err(|e| e.to_string())?;
+    let resources = serde_json::from_value(resources::pod_limits(pod, processes, pages)).map_err(|e| e.to_string())?;
     let labels = [("uid", &meta.uid), ("name", &meta.name), ("namespace", &meta.namespace)];
     let host_network = spec.host_network == Some(true);
     Ok(SandboxConfig {

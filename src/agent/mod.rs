@@ -12,6 +12,7 @@ pub mod dns;
 pub mod edge;
 pub mod events;
 pub mod http;
+pub mod huge_pages;
 pub mod join;
 pub mod node;
 pub mod observed;
@@ -237,7 +238,7 @@ pub async fn start<R: Runtime>(
         clock: Arc::new(Timestamp::now),
         mount_tmpfs: edge::mount_tmpfs,
         unmount: edge::unmount,
-        capacity: qos::Capacity { cpu: machine.cpus * 1000, memory: machine.memory, pids: machine.pids },
+        capacity: machine.capacity(),
         config: config.clone(),
     });
     let pods = Pods::new(config.clone());

@@ -19,8 +19,11 @@ use kube::runtime::watcher;
 use serde_json::json;
 
 use super::edge::ImageStore;
+use super::huge_pages::{self, Pages};
+use super::qos::Capacity;
 use super::{AgentConfig, AgentError};
 use crate::api::cluster::KEY_ANNOTATION;
+use crate::api::quantity;
 use crate::client::{Change, Client, changes, code};
 
 /// Version that the node reports.
@@ -49,8 +52,17 @@ pub struct Machine {
     pub disk_free: i64,
     /// How many processes there can be.
     pub pids: i64,
+    /// Huge pages.
+    pub huge_pages: Vec<Pages>,
     /// Versions and identities.
     pub info: NodeSystemInfo,
+}
+
+impl Machine {
+    /// What pods may have of it.
+    pub fn capacity(&self) -> Capacity {
+        Capacity { cpu: self.cpus * 1000, memory: self.memory, pids: self.pids, huge_pages: self.huge_pages.clone() }
+    }
 }
 
 fn read(path: &str) -> Result<String, AgentError> {
@@ -91,6 +103,7 @@ pub fn measure(data_dir: &Path) -> Result<Machine, AgentError> {
         disk: bytes(disk.f_blocks),
         disk_free: bytes(disk.f_bavail),
         pids: most_processes()?,
+        huge_pages: huge_pages::measure(),
         info: NodeSystemInfo {
             architecture: architecture().into(),
             boot_id: read_optional("/proc/sys/kernel/random/boot_id"),
@@ -144,19 +157,23 @@ fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
 }
 
 fn amounts(config: &AgentConfig, machine: &Machine, reserve: bool) -> BTreeMap<String, Quantity> {
+    let total = |pages: &Pages| pages.size.saturating_mul(pages.count);
+    let huge: i64 = machine.huge_pages.iter().map(total).sum();
     let (memory, disk) = match reserve {
-        true => ((machine.memory - MEMORY_RESERVE).max(0), machine.disk / 10 * 9),
+        true => ((machine.memory - MEMORY_RESERVE - huge).max(0), machine.disk / 10 * 9),
         false => (machine.memory, machine.disk),
     };
     let table = [
         ("cpu", machine.cpus.to_string()),
         ("memory", format!("{}Ki", memory / 1024)),
         ("ephemeral-storage", if reserve { disk.to_string() } else { format!("{}Ki", disk / 1024) }),
-        ("hugepages-1Gi", "0".into()),
-        ("hugepages-2Mi", "0".into()),
         ("pods", config.max_pods.to_string()),
     ];
-    table.into_iter().map(|(name, value)| (name.to_owned(), Quantity(value))).collect()
+    let huge = machine.huge_pages.iter().map(|pages| {
+        let amount = quantity::Quantity::from_value(total(pages), quantity::Format::BinarySi);
+        (huge_pages::resource(pages.size), amount.to_api())
+    });
+    table.into_iter().map(|(name, value)| (name.to_owned(), Quantity(value))).chain(huge).collect()
 }
 
 /// The conditions, where `old` gives the times of the last changes.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
 
+use super::huge_pages::{self, Pages};
 use super::plan::is_terminal;
 use super::pods::Pods;
 use super::resources::{ROOT_CGROUP, class_cgroup, qos_class, shares};
@@ -22,7 +23,7 @@ use crate::runtime::Runtime;
 const RETRY: Duration = Duration::from_secs(60);
 
 /// What pods may have of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Capacity {
     /// Thousandths of CPU.
     pub cpu: i64,
@@ -30,15 +31,24 @@ pub struct Capacity {
     pub memory: i64,
     /// Processes.
     pub pids: i64,
+    /// Huge pages.
+    pub huge_pages: Vec<Pages>,
 }
 
 /// The groups and their limits, from the top.
-pub fn groups<'a>(node: Capacity, pods: impl IntoIterator<Item = &'a Pod>) -> Vec<(String, Value)> {
+pub fn groups<'a>(node: &Capacity, pods: impl IntoIterator<Item = &'a Pod>) -> Vec<(String, Value)> {
     let burstable = pods.into_iter().filter(|pod| !is_terminal(pod) && qos_class(pod) == "Burstable");
     let requested = burstable.filter_map(|pod| whole(pod.spec.as_ref()?, Column::Requests).get("cpu"));
     let requested = requested.fold(0i64, |sum, cpu| sum.saturating_add(cpu.milli()));
     let weighs = |milli| json!({"cpu": {"shares": shares(milli)}});
-    let all = json!({"cpu": {"shares": shares(node.cpu)}, "memory": {"limit": node.memory}, "pids": {"limit": node.pids}});
+    let huge: Vec<(String, i64)> =
+        node.huge_pages.iter().map(|pages| (huge_pages::resource(pages.size), pages.size * pages.count)).collect();
+    let all = json!({
+        "cpu": {"shares": shares(node.cpu)},
+        "memory": {"limit": node.memory},
+        "pids": {"limit": node.pids},
+        "hugepageLimits": huge_pages::limits(&node.huge_pages, huge.iter().map(|(name, bytes)| (name.as_str(), *bytes))),
+    });
     vec![
         (ROOT_CGROUP.into(), all),
         (class_cgroup("Burstable"), weighs(requested.min(i64::from(i32::MAX)))),
@@ -61,7 +71,7 @@ impl<R: Runtime> Keeper<R> {
     /// Makes the groups what they should be with these pods. Says whether they are; a failure is an event of the node.
     pub async fn update(&mut self, pods: &[Arc<Pod>]) -> bool {
         let mut good = true;
-        for (path, limits) in groups(self.context.capacity, pods.iter().map(|pod| &**pod)) {
+        for (path, limits) in groups(&self.context.capacity, pods.iter().map(|pod| &**pod)) {
             if self.done.get(&path) == Some(&limits) {
                 continue;
             }
@@ -117,10 +127,12 @@ mod tests {
             pod("Running", "{containers: [{name: a, resources: {requests: {cpu: 1, memory: 1Mi}, limits: {cpu: 1, memory: 1Mi}}}]}"),
             pod("Running", "{containers: [{name: a}]}"),
         ];
-        let node = Capacity { cpu: 2000, memory: 4096, pids: 32768 };
-        let root = ("orch".to_owned(), json!({"cpu": {"shares": 2048}, "memory": {"limit": 4096}, "pids": {"limit": 32768}}));
+        let node = Capacity { cpu: 2000, memory: 4096, pids: 32768, huge_pages: vec![Pages { size: 2 << 20, count: 3 }] };
+        let huge = json!([{"pageSize": "2MB", "limit": 6 << 20}]);
+        let all = json!({"cpu": {"shares": 2048}, "memory": {"limit": 4096}, "pids": {"limit": 32768}, "hugepageLimits": huge});
+        let root = ("orch".to_owned(), all);
         let class = |name: &str, shares: i64| (format!("orch/{name}"), json!({"cpu": {"shares": shares}}));
-        assert_eq!(groups(node, &pods), [root.clone(), class("burstable", 1024), class("besteffort", 2)]);
-        assert_eq!(groups(node, []), [root, class("burstable", 2), class("besteffort", 2)]);
+        assert_eq!(groups(&node, &pods), [root.clone(), class("burstable", 1024), class("besteffort", 2)]);
+        assert_eq!(groups(&node, []), [root, class("burstable", 2), class("besteffort", 2)]);
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
+use super::huge_pages::{self, Pages};
 use crate::api::pod::{self, Column};
 use crate::api::quantity;
 
@@ -121,13 +122,16 @@ fn cpu(shares: i64, limit: Option<i64>) -> Value {
 }
 
 /// Limits of one container. What the pod as a whole may have stands in for a limit of its own. Without swap, and killed as a whole.
-pub fn container_limits(pod: &Pod, container: &Container) -> Value {
+pub fn container_limits(pod: &Pod, container: &Container, pages: &[Pages]) -> Value {
     let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
     let limit = |name| limit(container, name).filter(|amount| *amount > 0).or_else(|| limit_of(whole, name)).filter(|amount| *amount > 0);
+    let own = container.resources.iter().flat_map(|resources| resources.limits.iter().flatten());
+    let huge = own.filter_map(|(name, amount)| Some((name.as_str(), value(&amount.0)?)));
     let request = request_of(container.resources.as_ref(), "cpu").or_else(|| limit("cpu")).unwrap_or(0);
     let mut all = json!({
         "cpu": cpu(shares(request), limit("cpu")),
         "unified": {"memory.oom.group": "1", "memory.swap.max": "0"},
+        "hugepageLimits": huge_pages::limits(pages, huge),
     });
     if let Some(bytes) = limit("memory") {
         // v1 counts memory and swap together.
@@ -138,17 +142,22 @@ pub fn container_limits(pod: &Pod, container: &Container) -> Value {
 
 /// Limits of the pod as a whole, with at most so many processes, if given. There is a limit of CPU or memory where the pod has one, or
 /// all of its containers have.
-pub fn pod_limits(pod: &Pod, processes: Option<i64>) -> Value {
+pub fn pod_limits(pod: &Pod, processes: Option<i64>, pages: &[Pages]) -> Value {
     let spec = pod.spec.clone().unwrap_or_default();
     let (class, limits) = (pod::qos_class(&spec), pod::whole(&spec, Column::Limits));
-    let requested = pod::whole(&spec, Column::Requests).get("cpu").map_or(0, |cpu| cpu.milli());
+    let requests = pod::whole(&spec, Column::Requests);
+    let requested = requests.get("cpu").map_or(0, |cpu| cpu.milli());
+    let huge: Vec<(&str, i64)> = requests.iter().map(|(name, amount)| (name, amount.value())).collect();
     let limit = |name: &str| {
         let whole = limit_of(spec.resources.as_ref(), name).is_some_and(|amount| amount > 0);
         let declared = whole || super::plan::containers(pod).all(|container| limit(container, name).is_some_and(|amount| amount > 0));
         limits.get(name).filter(|_| declared && class != "BestEffort")
     };
     let shares = if class == "BestEffort" { shares(0) } else { shares(requested) };
-    let mut all = json!({"cpu": cpu(shares, limit("cpu").map(|cpu| cpu.milli()))});
+    let mut all = json!({
+        "cpu": cpu(shares, limit("cpu").map(|cpu| cpu.milli())),
+        "hugepageLimits": huge_pages::limits(pages, huge.into_iter()),
+    });
     if let Some(bytes) = limit("memory").map(|memory| memory.value()) {
         all["memory"] = json!({"limit": bytes});
     }

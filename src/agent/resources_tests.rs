@@ -26,6 +26,7 @@ fn brief(limits: &Value) -> String {
 
 #[test]
 fn limits_of_pods_and_of_their_first_containers() {
+    let pages = [Pages { size: 2 << 20, count: 1 }];
     // (spec, cgroup, pod, first container)
     for (spec, group, whole, first) in [
         ("{containers: [{name: a}]}", "orch/besteffort/podu", "2 - -", "2 - -"),
@@ -76,15 +77,16 @@ fn limits_of_pods_and_of_their_first_containers() {
         ("{containers: [{name: a, resources: {requests: {cpu: 1m}, limits: {cpu: 1m}}}]}", "orch/burstable/podu", "2 1000 -", "2 1000 -"),
     ] {
         let pod = pod(spec);
-        let containers = container_limits(&pod, &pod.spec.as_ref().unwrap().containers[0]);
+        let containers = container_limits(&pod, &pod.spec.as_ref().unwrap().containers[0], &pages);
         assert_eq!(
-            (cgroup(&pod).as_str(), brief(&pod_limits(&pod, None)).as_str(), brief(&containers).as_str()),
+            (cgroup(&pod).as_str(), brief(&pod_limits(&pod, None, &[])).as_str(), brief(&containers).as_str()),
             (group, whole, first),
             "{spec}"
         );
         assert_eq!(containers["unified"], json!({"memory.oom.group": "1", "memory.swap.max": "0"}));
         assert_eq!(containers.pointer("/memory/swap"), containers.pointer("/memory/limit"));
-        assert_eq!(pod_limits(&pod, Some(7))["pids"]["limit"], 7);
+        assert_eq!(containers["hugepageLimits"], json!([{"pageSize": "2MB", "limit": 0}]));
+        assert_eq!(pod_limits(&pod, Some(7), &[])["pids"]["limit"], 7);
     }
 }
 

@@ -200,7 +200,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         clock: Arc::new(move || later(base, began.elapsed())),
         mount_tmpfs: |_, _| Ok(()),
         unmount: |_| Ok(()),
-        capacity: crate::agent::qos::Capacity { cpu: 1000, memory: 1 << 30, pids: 1000 },
+        capacity: crate::agent::qos::Capacity { cpu: 1000, memory: 1 << 30, pids: 1000, huge_pages: Vec::new() },
         config: config.clone(),
     });
     runtime.containers.lock().clone_from(&left);

@@ -7,7 +7,7 @@
 //!
 //! Never touches a group above the one it is given, except to make missing ones and (v2) to enable controllers in them.
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -206,7 +206,7 @@ impl Cgroup {
                 continue;
             }
             let file = self.dir(setting.controller).join(&setting.file);
-            match fs::write(&file, &setting.value) {
+            match put(&file, &setting.value) {
                 Err(error) if setting.required || error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::System {
                         doing: "writing",
@@ -340,6 +340,11 @@ fn wait_for_exit(handles: &mut Vec<OwnedFd>, deadline: Instant) {
     }
 }
 
+/// Writes to a file of the kernel's. One that it does not have is not found: asked to make one, it would say that this is not permitted.
+fn put(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}
+
 /// A group and those below, deepest first.
 fn below(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
@@ -365,5 +370,21 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_kernel_lacks_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = put(&dir.path().join("memory.swap.max"), "0").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        fs::write(dir.path().join("cpu.max"), "").unwrap();
+        put(&dir.path().join("cpu.max"), "max 100000").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("cpu.max")).unwrap(), "max 100000");
     }
 }

@@ -62,7 +62,10 @@ pub fn settings(resources: &LinuxResources, unified: bool) -> Vec<Setting> {
     }
     for page in resources.hugepage_limits().iter().flatten() {
         let file = if unified { "max" } else { "limit_in_bytes" };
-        all.push(set("hugetlb", &format!("hugetlb.{}.{file}", page.page_size()), page.limit()));
+        // To have none of what can't be had takes no controller. Reservations are limited where the kernel counts them.
+        let pages = set("hugetlb", &format!("hugetlb.{}.{file}", page.page_size()), page.limit());
+        all.push(Setting { required: page.limit() > 0, ..pages });
+        all.push(Setting { required: false, ..set("hugetlb", &format!("hugetlb.{}.rsvd.{file}", page.page_size()), page.limit()) });
     }
     // A map without order becomes one with.
     let more: BTreeMap<_, _> = resources.unified().iter().flatten().filter(|_| unified).collect();
@@ -165,7 +168,7 @@ mod tests {
             "memory.limit_in_bytes=4096 memory.memsw.limit_in_bytes=4096",
         );
         check("pids: {limit: -1}", false, "pids.max=max");
-        check("hugepageLimits: [{pageSize: 2MB, limit: 9}]", false, "hugetlb.2MB.limit_in_bytes=9");
+        check("hugepageLimits: [{pageSize: 2MB, limit: 9}]", false, "hugetlb.2MB.limit_in_bytes=9 hugetlb.2MB.rsvd.limit_in_bytes=9");
         check(
             "devices: [{allow: false, access: rwm}, {allow: true, type: c, major: 1, minor: 3, access: rw}]",
             false,

@@ -51,6 +51,12 @@ fn two_machines_on_cgroup_v2() {
 
     cluster::serve(&bed, limits::FLAGS);
     nodes::run(&bed, limits::FLAGS);
+    // Nothing asked for huge pages, which hosts of the other bed do not limit.
+    let huge = bed.sh(
+        Place::Host(0),
+        "cd /sys/fs/cgroup/orch; cat hugetlb.2MB.max besteffort/pod*/hugetlb.2MB.max besteffort/pod*/web-0/hugetlb.2MB.max",
+    );
+    assert_eq!(huge, "0\n0\n0\n");
     limits::run(&bed);
 
     step("reset, the server last");

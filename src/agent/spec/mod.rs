@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+use super::huge_pages::Pages;
 use super::resources;
 use crate::runtime::image::Image;
 
@@ -75,6 +76,8 @@ pub struct Facts {
     pub node_memory: i64,
     /// CPU of the node in thousandths.
     pub node_cpu: i64,
+    /// Huge pages of the node.
+    pub huge_pages: Vec<Pages>,
 }
 
 /// A bind mount into the container.
@@ -213,7 +216,7 @@ pub fn spec(pod: &Pod, container: &Container, parts: &Parts<'_>) -> Result<Spec,
         "rlimits": [],
     });
     let unmasked = privileged || context.proc_mount.as_deref() == Some("Unmasked");
-    let mut limits = resources::container_limits(pod, container);
+    let mut limits = resources::container_limits(pod, container, &parts.facts.huge_pages);
     if privileged {
         // Without rules the runtime allows the usual devices.
         limits["devices"] = json!([{"allow": true, "access": "rwm"}]);

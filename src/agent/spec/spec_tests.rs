@@ -12,6 +12,7 @@ fn facts() -> Facts {
         pod_ip: "10.0.0.5".parse().ok(),
         node_memory: 1 << 30,
         node_cpu: 2000,
+        huge_pages: Vec::new(),
     }
 }
 

