@@ -10,10 +10,13 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::skip;
 use crate::support::cluster::Cluster;
 use crate::support::kubectl::{Kubectl, stock};
-use crate::support::{host, missing, step};
+use crate::support::{eventually, host, missing, step};
 
 const VERSIONS: &[&str] = &["1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
 const LIMIT: Duration = Duration::from_secs(30);
@@ -72,6 +75,20 @@ spec:
               who: {type: string, description: Whom to greet., minLength: 1}
               times: {type: integer, default: 1}
           status: {type: object, properties: {times: {type: integer}}}
+"#,
+    ),
+    (
+        "requests.yaml",
+        r#"
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: "{ns}-good"}
+spec: {request: "{request}", signerName: kubernetes.io/kube-apiserver-client, usages: [client auth], expirationSeconds: 3600}
+---
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: "{ns}-bad"}
+spec: {request: "{request}", signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}
 "#,
     ),
     ("custom.yaml", "apiVersion: {ns}.example.com/v1\nkind: Greeting\nmetadata: {name: one}\nspec: {who: world}"),
@@ -233,6 +250,31 @@ const CUSTOM: &[Line] = &[
     (&["wait", "--for=delete", "crd/greetings.{ns}.example.com", "--timeout=10s"], 0, &[]),
 ];
 
+const CERTIFICATES: &[Line] = &[
+    (
+        &["apply", "-f", "{dir}/requests.yaml"],
+        0,
+        &[
+            "certificatesigningrequest.certificates.k8s.io/{ns}-good created",
+            "certificatesigningrequest.certificates.k8s.io/{ns}-bad created",
+        ],
+    ),
+    (&["get", "csr", "{ns}-good"], 0, &["SIGNERNAME", "REQUESTEDDURATION", "kubernetes.io/kube-apiserver-client", "60m", "Pending"]),
+    (&["certificate", "approve", "{ns}-good"], 0, &["certificatesigningrequest.certificates.k8s.io/{ns}-good approved"]),
+    (&["certificate", "deny", "{ns}-bad"], 0, &["certificatesigningrequest.certificates.k8s.io/{ns}-bad denied"]),
+    (&["certificate", "approve", "{ns}-bad"], 1, &["certificate signing request \"{ns}-bad\" is already Denied"]),
+    (&["certificate", "approve", "{ns}-none"], 1, &["(NotFound)", "\"{ns}-none\" not found"]),
+    (&["wait", "--for=condition=Approved", "csr/{ns}-good", "--timeout=10s"], 0, &["condition met"]),
+];
+
+const SIGNED: &[Line] = &[
+    (&["certificate", "approve", "{ns}-good"], 0, &["certificatesigningrequest.certificates.k8s.io/{ns}-good approved"]),
+    (&["get", "csr", "{ns}-good", "{ns}-bad"], 0, &["Approved,Issued", "Denied"]),
+    (&["get", "csr", "{ns}-bad", "-o", "jsonpath={.status.conditions[0].reason} [{.status.certificate}]"], 0, &["KubectlDeny []"]),
+    (&["describe", "csr", "{ns}-good"], 0, &["Common Name:", "{ns}", "Status:", "Approved,Issued"]),
+    (&["delete", "csr", "{ns}-good", "{ns}-bad"], 0, &["\"{ns}-good\" deleted", "\"{ns}-bad\" deleted"]),
+];
+
 const DELETE: &[Line] = &[
     (&["delete", "deployment", "made", "--dry-run=server"], 0, &["deployment.apps \"made\" deleted", "(server dry run)"]),
     (&["delete", "deployment", "made", "--cascade=orphan"], 0, &["deployment.apps \"made\" deleted"]),
@@ -276,6 +318,9 @@ struct Round<'a> {
     kubectl: Kubectl<'a>,
     version: &'static str,
     namespace: String,
+    /// The key that a certificate is asked for, and the request as manifests have it.
+    key: rcgen::KeyPair,
+    request: String,
     /// Its files and its home.
     dir: PathBuf,
     /// What went otherwise than wanted.
@@ -287,7 +332,12 @@ impl<'a> Round<'a> {
         let namespace = format!("round-{}", version.replace('.', "-"));
         let dir = cluster.host.dir.join(&namespace);
         std::fs::create_dir(&dir).unwrap();
-        let round = Round { kubectl: Kubectl::stock(cluster, program), version, namespace, dir, wrong: RefCell::default() };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut asked = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        asked.distinguished_name.push(rcgen::DnType::CommonName, &namespace);
+        let request = STANDARD.encode(asked.serialize_request(&key).unwrap().pem().unwrap());
+        let kubectl = Kubectl::stock(cluster, program);
+        let round = Round { kubectl, version, namespace, key, request, dir, wrong: RefCell::default() };
         for (name, text) in FILES {
             std::fs::write(round.dir.join(name), round.filled(text)).unwrap();
         }
@@ -304,6 +354,7 @@ impl<'a> Round<'a> {
         self.lines(AUTH);
         self.token();
         self.whoami();
+        self.certificates();
         self.lines(CHANGE);
         self.lines(READ);
         self.watch();
@@ -314,7 +365,8 @@ impl<'a> Round<'a> {
     }
 
     fn filled(&self, text: &str) -> String {
-        text.replace("{ns}", &self.namespace).replace("{dir}", self.dir.to_str().unwrap())
+        let text = text.replace("{ns}", &self.namespace).replace("{dir}", self.dir.to_str().unwrap());
+        text.replace("{request}", &self.request)
     }
 
     fn args(&self, args: &[&str]) -> Vec<String> {
@@ -384,6 +436,23 @@ impl<'a> Round<'a> {
         // 1.27 asks only for the beta versions, which no server of today has.
         let (code, part) = if self.version == "1.27" { (1, "selfsubjectreviews API is not enabled") } else { (0, "system:masters") };
         self.line(&["auth", "whoami"], code, &[part]);
+    }
+
+    /// What is signed after the approval is for the key and the name of the request.
+    fn certificates(&self) {
+        self.lines(CERTIFICATES);
+        let path = ["get", "csr", "{ns}-good", "-o", "jsonpath={.status.certificate}"];
+        let signed = eventually(LIMIT, "a certificate is issued", || {
+            let output = self.command(&path).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if text.is_empty() { Err(String::from_utf8_lossy(&output.stderr).into_owned()) } else { Ok(text) }
+        });
+        let pem = STANDARD.decode(signed.trim()).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        assert_eq!(certificate.subject().to_string(), format!("CN={}", self.namespace));
+        assert_eq!(certificate.public_key().subject_public_key.data, self.key.public_key_raw(), "the request's key");
+        self.lines(SIGNED);
     }
 
     fn watch(&self) {
