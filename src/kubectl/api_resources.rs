@@ -107,9 +107,10 @@ mod tests {
         ApiVersions {}.run(&session).await.unwrap();
         session.flush();
         let expected = "NAME          SHORTNAMES   APIVERSION   NAMESPACED   KIND\n\
+                        daemonsets    ds           apps/v1      true         DaemonSet\n\
                         deployments   deploy       apps/v1      true         Deployment\n\
                         replicasets   rs           apps/v1      true         ReplicaSet\n\
-                        apps/v1\nevents.k8s.io/v1\nv1\n";
+                        apps/v1\ncertificates.k8s.io/v1\nevents.k8s.io/v1\nv1\n";
         assert_eq!(record.output(), expected);
     }
 }

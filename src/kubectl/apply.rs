@@ -92,13 +92,9 @@ impl Apply {
     }
 
     fn query(&self) -> Vec<(&str, &str)> {
-        let manager = if self.server_side || self.change.field_manager != "kubectl" {
-            &self.change.field_manager
-        } else {
-            "kubectl-client-side-apply"
-        };
-        let mut query = vec![("fieldManager", manager), ("fieldValidation", self.validation())];
-        query.extend(self.change.dry_run.query());
+        let manager = if self.server_side { "kubectl" } else { "kubectl-client-side-apply" };
+        let mut query = self.change.query_as(manager);
+        query.push(("fieldValidation", self.validation()));
         query
     }
 
@@ -231,8 +227,7 @@ mod tests {
         std::fs::write(file.path(), yaml).unwrap();
         let (session, record) = support::session(answers);
         let files = Files { filename: vec![file.path().display().to_string()], ..Files::default() };
-        let change = Change { field_manager: "kubectl".into(), ..flags.change.clone() };
-        let result = Apply { files, change, validate: "strict".into(), ..flags }.run(&session).await;
+        let result = Apply { files, validate: "strict".into(), ..flags }.run(&session).await;
         session.flush();
         (result, record.output(), record.requests())
     }

@@ -95,6 +95,9 @@ pub enum Error {
     /// Standard output, or the terminal, refused.
     #[error("error: {0}")]
     Output(#[source] io::Error),
+    /// Several things went wrong, each told in a line.
+    #[error("{}", lines(.0))]
+    Several(Vec<Error>),
     /// Everything was said already; only the exit code is left.
     #[error("exit code {0}")]
     Exit(i32),
@@ -104,6 +107,37 @@ impl Error {
     /// A usage error.
     pub fn usage<T>(text: impl Into<String>) -> Result<T> {
         Err(Error::Usage(text.into()))
+    }
+
+    /// A usage error that points to the verb's help.
+    pub fn usage_of<T>(verb: &str, text: &str) -> Result<T> {
+        Err(Error::Usage(format!("{text}\nSee 'kubectl {verb} -h' for help and examples")))
+    }
+
+    /// These errors as one: the only one, or all of them.
+    pub fn all(mut errors: Vec<Error>) -> Error {
+        if errors.len() == 1 { errors.remove(0) } else { Error::Several(errors) }
+    }
+
+    /// What is wrong, to be put into a longer text: without `error: ` and without whose answer it is.
+    pub fn plain(&self) -> String {
+        match self {
+            Error::Api(status) => status.message.clone().unwrap_or_default(),
+            Error::Usage(text) => text.clone(),
+            Error::Several(errors) => {
+                let mut texts: Vec<String> = Vec::new();
+                for text in errors.iter().map(Error::plain) {
+                    if !texts.contains(&text) {
+                        texts.push(text);
+                    }
+                }
+                if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }
+            }
+            other => {
+                let text = other.to_string();
+                text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+            }
+        }
     }
 
     /// The server's answer, if it was one.
@@ -155,6 +189,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+fn lines(errors: &[Error]) -> String {
+    let line = |error: &Error| if let Error::Api(status) = error { refusal(status) } else { error.plain() };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn refusal(status: &Status) -> String {

@@ -93,14 +93,19 @@ pub struct Change {
     #[arg(short = 'o', long)]
     pub output: Option<String>,
     /// Name that managed fields are recorded under
-    #[arg(long, default_value = "kubectl")]
-    pub field_manager: String,
+    #[arg(long)]
+    pub field_manager: Option<String>,
 }
 
 impl Change {
     /// Query parameters for a changing request.
     pub fn query(&self) -> Vec<(&str, &str)> {
-        let mut query = vec![("fieldManager", self.field_manager.as_str())];
+        self.query_as("kubectl")
+    }
+
+    /// The same of a verb that has another name for its fields.
+    pub fn query_as<'a>(&'a self, manager: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut query = vec![("fieldManager", self.field_manager.as_deref().unwrap_or(manager))];
         query.extend(self.dry_run.query());
         query
     }

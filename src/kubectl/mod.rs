@@ -13,13 +13,16 @@ mod apply;
 mod attach;
 mod auth;
 mod catalog;
+mod certificate;
 mod cluster_info;
 mod config;
+mod cordon;
 mod cp;
 mod create;
 mod custom_columns;
 mod delete;
 mod describe;
+mod drain;
 mod error;
 mod exec;
 mod explain;
@@ -43,6 +46,7 @@ mod session;
 mod set;
 mod table;
 mod tabs;
+mod taint;
 mod target;
 mod terminal;
 mod three_way;
@@ -89,7 +93,12 @@ static VERBS: &[Entry] = &[
     entry::<api_resources::ApiResources>(),
     entry::<api_resources::ApiVersions>(),
     entry::<auth::Auth>(),
+    entry::<certificate::Certificate>(),
     entry::<cluster_info::ClusterInfo>(),
+    entry::<cordon::Cordon>(),
+    entry::<cordon::Uncordon>(),
+    entry::<drain::Drain>(),
+    entry::<taint::Taints>(),
     entry::<config::Config>(),
     entry::<version::Version>(),
     entry::<unavailable::Top>(),
@@ -101,6 +110,8 @@ fn command() -> Command {
     let root = Command::new("kubectl")
         .about("Controls the cluster")
         .subcommand_required(true)
+        // The last of a flag counts, as in kubectl.
+        .args_override_self(true)
         .arg_required_else_help(true)
         .disable_version_flag(true);
     let root = <flags::Global as clap::Args>::augment_args(root);
@@ -159,6 +170,7 @@ mod tests {
     fn words_are_read_as_kubectl_reads_them() {
         for (line, verb) in [
             ("-n kube-system get pods -o wide --show-labels -A", "get"),
+            ("-n x get pods -n y -o json -o yaml", "get"),
             ("get pods,svc -n x -w -l a=b --sort-by=.metadata.name", "get"),
             ("apply -f a.yaml -f - -R --dry-run=server --server-side", "apply"),
             ("apply -f a.yaml --dry-run=client -o yaml", "apply"),
@@ -177,6 +189,12 @@ mod tests {
             ("run x --image=y --restart=Never -- sleep 5", "run"),
             ("label pods x a=b c- --overwrite", "label"),
             ("patch deploy x -p {} --type=merge", "patch"),
+            ("certificate approve a b -f x.yaml --force", "certificate"),
+            ("cordon -l a=b --dry-run=server", "cordon"),
+            ("uncordon a b", "uncordon"),
+            ("drain a --force --ignore-daemonsets --delete-emptydir-data --grace-period=-1 --timeout=5s --pod-selector=a!=b", "drain"),
+            ("drain a --disable-eviction --dry-run --chunk-size=10 --skip-wait-for-delete-timeout=1", "drain"),
+            ("taint nodes a b=c:NoSchedule d- --overwrite", "taint"),
             ("-v 6 --context=a --cluster b --user c cluster-info", "cluster-info"),
         ] {
             let words = std::iter::once("kubectl").chain(line.split(' '));

@@ -188,11 +188,17 @@ impl Session {
 
     /// Lists `path` with all its pages, as plain objects.
     pub async fn list(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+        self.list_by(path, query, 500).await
+    }
+
+    /// The same, with so many objects in a page; 0: all.
+    pub async fn list_by(&self, path: &str, query: &[(&str, &str)], page: i64) -> Result<Value> {
+        let limit = page.to_string();
         let mut whole: Option<Value> = None;
         let mut more = String::new();
         loop {
             let mut query = query.to_vec();
-            query.push(("limit", "500"));
+            query.push(("limit", &limit));
             if !more.is_empty() {
                 query.push(("continue", &more));
             }

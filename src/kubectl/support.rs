@@ -17,8 +17,11 @@ const RESOURCES: &[(&str, &str, &str, &str, &str, &str, bool)] = &[
     ("", "v1", "pods", "Pod", "po", "all", true),
     ("", "v1", "services", "Service", "svc", "all", true),
     ("", "v1", "nodes", "Node", "no", "", false),
+    ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", "csr", "", false),
     ("", "v1", "namespaces", "Namespace", "ns", "", false),
     ("", "v1", "configmaps", "ConfigMap", "cm", "", true),
+    ("", "v1", "replicationcontrollers", "ReplicationController", "rc", "", true),
+    ("apps", "v1", "daemonsets", "DaemonSet", "ds", "", true),
     ("apps", "v1", "deployments", "Deployment", "deploy", "all", true),
     ("apps", "v1", "replicasets", "ReplicaSet", "rs", "all", true),
     ("events.k8s.io", "v1", "events", "Event", "ev", "", true),
@@ -86,7 +89,7 @@ impl Write for Record {
     }
 }
 
-/// A session whose server knows these answers, by `METHOD path` without the query; to all else it says NotFound.
+/// A session whose server knows these answers, by `METHOD path` without the query; to all else it says NotFound. A status has its own code.
 pub fn session(answers: &[(&str, &str)]) -> (Session, Record) {
     let record = Record::default();
     let requests = record.requests.clone();
@@ -104,7 +107,7 @@ pub fn session(answers: &[(&str, &str)]) -> (Session, Record) {
                 requests.lock().push(shown.trim().to_string());
             }
             let (code, text) = match known.get(&line) {
-                Some(text) => (200, text.clone()),
+                Some(text) => (failure(text).unwrap_or(200), text.clone()),
                 None => {
                     let mut parts = parts.uri.path().rsplit('/');
                     let (name, resource) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -118,6 +121,12 @@ pub fn session(answers: &[(&str, &str)]) -> (Session, Record) {
     });
     let connection = Connection { client: kube::Client::new(service, "default"), server: "test:6443".into(), namespace: "default".into() };
     (Session::with(Global::default(), connection, Box::new(record.clone())), record)
+}
+
+/// The code of an answer that is a status of failure.
+fn failure(text: &str) -> Option<u16> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    answer["code"].as_u64().filter(|_| answer["kind"] == "Status").and_then(|code| u16::try_from(code).ok())
 }
 
 /// YAML documents become lines of JSON, so that a watch can be written too.

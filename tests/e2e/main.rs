@@ -16,6 +16,7 @@ mod network;
 mod nodes;
 mod reset;
 mod restart;
+mod same;
 mod stock;
 mod tour;
 mod workloads;
