@@ -37,6 +37,10 @@ const ENV_NAME_TEXT: &str = "a valid environment variable name must consist only
 const C_IDENTIFIER_TEXT: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
      characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
 
+const REASON_TEXT: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+     characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or \
+     'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+
 /// Upstream's `MaxLenError`.
 pub fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
@@ -156,6 +160,14 @@ pub fn config_key(key: &str) -> Result<(), String> {
     rule(key != ".", "must not be '.'")?;
     rule(key != "..", "must not be '..'")?;
     rule(!key.starts_with(".."), "must not start with '..'")
+}
+
+/// Why a condition has its status, in one word.
+pub fn condition_reason(reason: &str) -> Result<(), String> {
+    let bytes = reason.as_bytes();
+    let ends = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let well_formed = matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if first.is_ascii_alphabetic() && ends(last));
+    rule(well_formed && bytes.iter().all(|b| ends(b) || b",:".contains(b)), REASON_TEXT)
 }
 
 /// Anything that can be one segment of a URL's path: names of RBAC objects.

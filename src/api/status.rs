@@ -32,6 +32,11 @@ impl FieldError {
         FieldError { reason: "FieldValueInvalid", field: field.into(), message }
     }
 
+    /// A malformed value that is too large to be shown.
+    pub fn invalid_without_value(field: impl Into<String>, detail: impl fmt::Display) -> FieldError {
+        FieldError { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {detail}") }
+    }
+
     /// A value outside of an enumeration.
     pub fn not_supported(field: impl Into<String>, value: impl Serialize, allowed: &[&str]) -> FieldError {
         let allowed = allowed.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", ");

@@ -15,6 +15,9 @@ kind!(Lease: NAMESPACED { singular: "lease", generation: false, update_may_creat
             errors.push(FieldError::invalid(path.at("leaseDurationSeconds"), seconds, "must be greater than 0"));
         }
         rules::optional_non_negative(&mut errors, &path.at("leaseTransitions"), spec.lease_transitions);
+        if let Some(strategy) = &spec.strategy {
+            check_strategy(&mut errors, &path.at("strategy"), strategy);
+        }
         if spec.preferred_holder.as_ref().is_some_and(|holder| !holder.is_empty()) && spec.strategy.as_ref().is_none_or(String::is_empty) {
             errors.push(FieldError::forbidden(path.at("preferredHolder"), "may only be specified if `strategy` is defined"));
         }
@@ -25,13 +28,24 @@ kind!(Lease: NAMESPACED { singular: "lease", generation: false, update_may_creat
         "Age" string: "Time since creation." => print::age);
 );
 
+/// Kubernetes' own strategy, or one with a domain. Upstream names the field twice.
+fn check_strategy(errors: &mut Errors, path: &Path, strategy: &str) {
+    if strategy.contains('/') {
+        rules::syntax(errors, &path.at("strategy"), strategy, names::qualified);
+    } else {
+        rules::one_of(errors, &path.at("strategy"), strategy, &["OldestEmulationVersion"]);
+    }
+}
+
 kind!(LeaseCandidate: NAMESPACED { singular: "leasecandidate", generation: false, update_may_create: true }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         let (path, spec) = (Path::new("spec"), &self.spec);
         rules::required_syntax(&mut errors, &path.at("leaseName"), &spec.lease_name, names::subdomain);
         rules::required(&mut errors, &path.at("binaryVersion"), &spec.binary_version);
-        rules::required(&mut errors, &path.at("strategy"), &spec.strategy);
+        if rules::required(&mut errors, &path.at("strategy"), &spec.strategy) {
+            check_strategy(&mut errors, &path.at("strategy"), &spec.strategy);
+        }
         if let Some(old) = old {
             rules::immutable(&mut errors, &path.at("leaseName"), &spec.lease_name, &old.spec.lease_name);
         }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::CronJob;
 
-use super::job;
+use super::job_rules;
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
 use crate::api::{FieldError, names};
@@ -46,7 +46,7 @@ kind!(CronJob: NAMESPACED { singular: "cronjob", short: &["cj"], categories: &["
         rules::required_one_of(&mut errors, &path.at("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
         let template = rules::part(&spec.job_template.spec);
         let path = path.at("jobTemplate.spec");
-        job::check_spec(&mut errors, &path, &template);
+        job_rules::check(&mut errors, &path, &template);
         if let Some(selector) = &template.selector {
             errors.push(FieldError::invalid(path.at("selector"), selector, "`selector` will be auto-generated"));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::support::path::{Errors, Path};
 use super::support::{convert, duration, print, rules};
-use crate::api::FieldError;
+use crate::api::{FieldError, names};
 
 const FIELDS: &[&str] = &[
     "involvedObject.kind",
@@ -42,7 +42,7 @@ kind!(Event: NAMESPACED { singular: "event", short: &["ev"], generation: false, 
         };
         Some(value.clone().unwrap_or_default())
     }
-    fn validate(&self, old: Option<&Self>) -> Errors { check(self, old) }
+    fn validate(&self, _old: Option<&Self>) -> Errors { check(self) }
     columns!(Event;
         "Last Seen" string: "When it last happened." => |event, now| print::text(last_seen(event, now)),
         "Type" string: "Normal or Warning." => |event, _| print::opt(&event.type_),
@@ -88,29 +88,41 @@ fn last_seen(event: &Event, now: Timestamp) -> String {
     duration::since(event.last_timestamp.as_ref().map(|time| time.0).or_else(|| first(event)), now)
 }
 
-fn check(event: &Event, old: Option<&Event>) -> Errors {
+/// Upstream's `legacyValidateEvent`, which holds in both versions. What it asks of events.k8s.io/v1 besides is not asked here, where
+/// nothing tells by which version an event came.
+fn check(event: &Event) -> Errors {
     let mut errors = Errors::new();
     let about = rules::str_of(&event.involved_object.namespace);
     let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-    // Cluster-scoped objects have their events in the default namespace.
-    let wanted = if about.is_empty() { ["default", "kube-system"].contains(&namespace) } else { about == namespace };
-    if !wanted {
+    let is_new = event.event_time.is_some();
+    // Objects without a namespace have their events in the default one.
+    let fits = match (about, is_new) {
+        ("", false) => namespace == "default",
+        ("", true) => ["default", "kube-system"].contains(&namespace),
+        (about, false) => about == namespace,
+        (_, true) => true,
+    };
+    if !fits {
         errors.push(FieldError::invalid("involvedObject.namespace", about, "does not match event.namespace"));
     }
-    // Events with an eventTime are of the new API, whose rules are stricter.
-    if event.event_time.is_some() && old.is_none() {
-        let fields = [
-            ("reportingController", &event.reporting_component),
-            ("reportingInstance", &event.reporting_instance),
-            ("action", &event.action),
-            ("reason", &event.reason),
+    if is_new {
+        let controller = rules::str_of(&event.reporting_component);
+        rules::required(&mut errors, &Path::new("reportingController"), controller);
+        rules::syntax(&mut errors, &Path::new("reportingController"), controller, names::qualified);
+        let texts = [
+            ("reportingInstance", &event.reporting_instance, true, 128),
+            ("action", &event.action, true, 128),
+            ("reason", &event.reason, true, 128),
+            ("message", &event.message, false, 1024),
         ];
-        for (field, value) in fields {
-            rules::required(&mut errors, &Path::new(field), rules::str_of(value));
-        }
-        rules::one_of(&mut errors, &Path::new("type"), rules::str_of(&event.type_), &["Normal", "Warning"]);
-        if rules::str_of(&event.message).len() > 1024 {
-            errors.push(FieldError::invalid("message", "", "can have at most 1024 characters"));
+        for (field, value, needed, most) in texts {
+            let value = rules::str_of(value);
+            if needed {
+                rules::required(&mut errors, &Path::new(field), value);
+            }
+            if value.len() > most {
+                errors.push(FieldError::invalid(field, "", format!("can have at most {most} characters")));
+            }
         }
     }
     errors

@@ -9,10 +9,11 @@ use crate::server::registry::strategy::Subresource;
 
 kind!(Ingress: NAMESPACED { singular: "ingress", short: &["ing"], subresources: &[Subresource::Status] }
     separate_status!();
-    fn validate(&self, _old: Option<&Self>) -> Errors { check(self) }
+    fn validate(&self, old: Option<&Self>) -> Errors { check(self, old) }
+    fn validate_status(&self, _old: &Self) -> Errors { check_status(self) }
     columns!(Ingress;
         "Class" string: "Who serves it." => |ingress, _| {
-            let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get("kubernetes.io/ingress.class"));
+            let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(CLASS));
             let spec = rules::part(&ingress.spec);
             print::or_none(spec.ingress_class_name.as_ref().or(annotation).map(String::as_str))
         },
@@ -39,7 +40,10 @@ fn hosts(ingress: &Ingress) -> String {
     if hosts.is_empty() { "*".into() } else { print::first_three(&hosts) }
 }
 
-fn check(ingress: &Ingress) -> Errors {
+/// The annotation that named a class before there was a field.
+const CLASS: &str = "kubernetes.io/ingress.class";
+
+fn check(ingress: &Ingress, old: Option<&Ingress>) -> Errors {
     let mut errors = Errors::new();
     let (path, spec) = (Path::new("spec"), rules::part(&ingress.spec));
     let no_rules = spec.rules.as_ref().is_none_or(Vec::is_empty);
@@ -60,35 +64,72 @@ fn check(ingress: &Ingress) -> Errors {
             check_route(&mut errors, &path.at("http.paths").index(index), route);
         }
     }
+    // A wrong name that is stored already may stay.
+    let lenient = old.and_then(|old| old.spec.as_ref()).is_some_and(|old| old.tls.iter().flatten().any(|tls| secret_name(tls).is_err()));
     for (index, tls) in spec.tls.iter().flatten().enumerate() {
-        check_tls(&mut errors, &path.at("tls").index(index), tls);
+        check_tls(&mut errors, &path.at("tls").index(index), tls, lenient);
     }
-    rules::optional_syntax(&mut errors, &path.at("ingressClassName"), &spec.ingress_class_name, names::subdomain);
+    let class = spec.ingress_class_name.as_deref();
+    if let Some(class) = class {
+        rules::syntax(&mut errors, &path.at("ingressClassName"), class, names::subdomain);
+    }
+    let annotated = ingress.metadata.annotations.as_ref().and_then(|all| all.get(CLASS));
+    if let (None, Some(annotated), Some(class)) = (old, annotated, class)
+        && annotated != class
+    {
+        let why = "must match `ingressClassName` when both are specified";
+        errors.push(FieldError::invalid(Path::new("annotations").at(CLASS), annotated, why));
+    }
+    errors
+}
+
+fn check_status(ingress: &Ingress) -> Errors {
+    let mut errors = Errors::new();
+    let status = rules::part(&ingress.status);
+    let points = status.load_balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten());
+    for (index, point) in points.enumerate() {
+        let path = Path::new("status").at("loadBalancer.ingress").index(index);
+        rules::optional_syntax(&mut errors, &path.at("ip"), &point.ip, names::ip);
+        rules::optional_syntax(&mut errors, &path.at("hostname"), &point.hostname, names::subdomain);
+        if let Some(host) = point.hostname.as_deref().filter(|host| host.parse::<std::net::IpAddr>().is_ok()) {
+            errors.push(FieldError::invalid(path.at("hostname"), host, "must be a DNS name, not an IP address"));
+        }
+    }
     errors
 }
 
 fn check_host(errors: &mut Errors, path: &Path, host: &str) {
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(FieldError::invalid(path, host, "must be a DNS name, not an IP address"));
+    }
     match host {
         "" => {}
-        ip if ip.parse::<std::net::IpAddr>().is_ok() => {
-            errors.push(FieldError::invalid(path, ip, "must be a DNS name, not an IP address"));
-        }
         wild if wild.contains('*') => rules::syntax(errors, path, wild, names::wildcard_subdomain),
         plain => rules::syntax(errors, path, plain, names::subdomain),
     }
 }
 
-fn check_tls(errors: &mut Errors, path: &Path, tls: &IngressTLS) {
+fn secret_name(tls: &IngressTLS) -> Result<(), String> {
+    tls.secret_name.as_deref().filter(|name| !name.is_empty()).map_or(Ok(()), names::subdomain)
+}
+
+fn check_tls(errors: &mut Errors, path: &Path, tls: &IngressTLS, lenient: bool) {
     for (index, host) in tls.hosts.iter().flatten().enumerate() {
         let rule = if host.contains('*') { names::wildcard_subdomain } else { names::subdomain };
         rules::syntax(errors, &path.at("hosts").index(index), host, rule);
+    }
+    if let (Err(why), false) = (secret_name(tls), lenient) {
+        errors.push(FieldError::invalid(path.at("secretName"), &tls.secret_name, why));
     }
 }
 
 fn check_route(errors: &mut Errors, path: &Path, route: &HTTPIngressPath) {
     let (text, kind) = (rules::str_of(&route.path), route.path_type.as_str());
     match kind {
-        "" => errors.push(FieldError::required(path.at("pathType"), "pathType must be specified")),
+        "" => {
+            errors.push(FieldError::required(path.at("pathType"), "pathType must be specified"));
+            return;
+        }
         "Exact" | "Prefix" => {
             if !text.starts_with('/') {
                 errors.push(FieldError::invalid(path.at("path"), text, "must be an absolute path"));
@@ -117,10 +158,9 @@ fn check_route(errors: &mut Errors, path: &Path, route: &HTTPIngressPath) {
 fn check_backend(errors: &mut Errors, path: &Path, backend: &IngressBackend) {
     match (&backend.service, &backend.resource) {
         (Some(_), Some(_)) => errors.push(FieldError::invalid(path, "", "cannot set both resource and service backends")),
-        (None, None) => errors.push(FieldError::required(path, "must specify either a service or a resource backend")),
+        (None, None) => errors.push(FieldError::invalid(path, "", "resource or service backend is required")),
         (None, Some(resource)) => {
-            rules::required(errors, &path.at("resource.kind"), &resource.kind);
-            rules::required(errors, &path.at("resource.name"), &resource.name);
+            rules::reference(errors, &path.at("resource"), resource.api_group.as_deref(), &resource.kind, &resource.name);
         }
         (Some(service), None) => {
             rules::required_syntax(errors, &path.at("service.name"), &service.name, names::dns1035_label);

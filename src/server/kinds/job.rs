@@ -5,14 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::support::path::{Errors, Path};
 use super::support::{duration, print, rules};
-use super::{pod, workload};
-use crate::api::FieldError;
+use super::{job_rules, pod, workload};
+use crate::api::{FieldError, names};
 use crate::server::registry::strategy::{Info, Strategy, Subresource};
 
 /// The labels by which a job finds its pods; made of the job's uid and name unless `manualSelector` is set.
 const UID_LABELS: &[&str] = &["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: &[&str] = &["batch.kubernetes.io/job-name", "job-name"];
-const MAX_INDEXED_PARALLELISM: i32 = 100_000;
 
 impl Strategy for Job {
     const INFO: Info = Info { singular: "job", categories: &["all"], subresources: &[Subresource::Status], ..Info::NAMESPACED };
@@ -47,7 +46,7 @@ impl Strategy for Job {
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         let (path, spec) = (Path::new("spec"), rules::part(&self.spec));
-        check_spec(&mut errors, &path, &spec);
+        job_rules::check(&mut errors, &path, &spec);
         let selected = spec.selector.as_ref();
         let template_labels = workload::template_labels(&spec.template);
         match selected {
@@ -64,8 +63,9 @@ impl Strategy for Job {
                 }
             }
         }
-        if let Some(old) = old {
-            check_update(&mut errors, &path, &spec, old);
+        match old {
+            Some(old) => check_update(&mut errors, &path, &spec, old),
+            None => check_hostname(&mut errors, self.metadata.name.as_deref().unwrap_or_default(), &spec),
         }
         errors
     }
@@ -121,53 +121,12 @@ fn generate_selector(spec: &mut JobSpec, uid: &str, name: &str) {
     selector.match_labels.get_or_insert_default().entry(UID_LABELS[0].into()).or_insert_with(|| uid.into());
 }
 
-/// Rules of a job's spec but for its selector, also within a CronJob.
-pub fn check_spec(errors: &mut Errors, path: &Path, spec: &JobSpec) {
-    let counts = [
-        ("parallelism", spec.parallelism),
-        ("completions", spec.completions),
-        ("backoffLimit", spec.backoff_limit),
-        ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished),
-        ("backoffLimitPerIndex", spec.backoff_limit_per_index),
-        ("maxFailedIndexes", spec.max_failed_indexes),
-    ];
-    workload::counts(errors, path, &counts);
-    rules::optional_non_negative(errors, &path.at("activeDeadlineSeconds"), spec.active_deadline_seconds);
-    let mode = rules::str_of(&spec.completion_mode);
-    rules::optional_one_of(errors, &path.at("completionMode"), &spec.completion_mode, &["Indexed", "NonIndexed"]);
-    if mode == "Indexed" {
-        if spec.completions.is_none() {
-            errors.push(FieldError::required(path.at("completions"), "when completion mode is Indexed"));
-        }
-        if let Some(parallelism) = spec.parallelism.filter(|value| *value > MAX_INDEXED_PARALLELISM) {
-            let why = format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed");
-            errors.push(FieldError::invalid(path.at("parallelism"), parallelism, why));
-        }
-    }
-    if let Some(limit) = spec.backoff_limit_per_index.filter(|_| mode != "Indexed") {
-        errors.push(FieldError::invalid(path.at("backoffLimitPerIndex"), limit, "requires indexed completion mode"));
-    }
-    rules::optional_one_of(errors, &path.at("podReplacementPolicy"), &spec.pod_replacement_policy, &["Failed", "TerminatingOrFailed"]);
-    for (index, rule) in spec.pod_failure_policy.iter().flat_map(|policy| &policy.rules).enumerate() {
-        let path = path.at("podFailurePolicy.rules").index(index);
-        rules::required_one_of(errors, &path.at("action"), &rule.action, &["Count", "FailIndex", "FailJob", "Ignore"]);
-        if rule.on_exit_codes.is_some() == rule.on_pod_conditions.as_ref().is_some_and(|list| !list.is_empty()) {
-            let why = if rule.on_exit_codes.is_some() {
-                "specifying both OnExitCodes and OnPodConditions is not supported"
-            } else {
-                "specifying one of OnExitCodes and OnPodConditions is required"
-            };
-            errors.push(FieldError::invalid(&path, rule, why));
-        }
-    }
-    pod::validate::template(errors, &path.at("template"), &spec.template);
-    let policy = spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
-    if policy != "OnFailure" && policy != "Never" {
-        let why = "valid values: \"OnFailure\", \"Never\"";
-        errors.push(FieldError::required(path.at("template.spec.restartPolicy"), why));
-    } else if spec.pod_failure_policy.is_some() && policy != "Never" {
-        let why = "only \"Never\" is supported when podFailurePolicy is specified";
-        errors.push(FieldError::invalid(path.at("template.spec.restartPolicy"), policy, why));
+/// Pods of an indexed job bear the job's name and their index as host name.
+fn check_hostname(errors: &mut Errors, name: &str, spec: &JobSpec) {
+    let last = spec.completions.filter(|count| *count > 0 && rules::str_of(&spec.completion_mode) == "Indexed").map(|count| count - 1);
+    if let Some(host) = last.map(|last| format!("{name}-{last}")).filter(|host| names::label(host).is_err()) {
+        let why = format!("will not able to create pod with invalid DNS label: {host}");
+        errors.push(FieldError::invalid("metadata.name", name, why));
     }
 }
 

@@ -26,6 +26,7 @@ mod flowcontrol;
 mod flowcontrol_rules;
 mod ingress;
 mod job;
+mod job_rules;
 mod limits;
 mod misc;
 mod namespace;
@@ -40,6 +41,8 @@ mod replicaset;
 mod replicationcontroller;
 mod resource;
 mod reviews;
+#[cfg(test)]
+mod rules_tests;
 mod scheduling;
 mod secret;
 mod service;

@@ -1,24 +1,26 @@
 //! networking.k8s.io but for Ingress and NetworkPolicy: classes and addresses.
 
-use k8s_openapi::api::networking::v1::{IPAddress, IngressClass, ServiceCIDR};
+use k8s_openapi::api::networking::v1::{IPAddress, IngressClass, IngressClassParametersReference, ServiceCIDR};
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::Subresource;
 
+/// Bytes of a controller's name.
+const MAX_CONTROLLER: usize = 250;
+
 kind!(IngressClass: CLUSTER { singular: "ingressclass" }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         let (path, spec) = (Path::new("spec"), rules::part(&self.spec));
         let controller = rules::str_of(&spec.controller);
-        if rules::required(&mut errors, &path.at("controller"), controller) && !controller.contains('/') {
-            errors.push(FieldError::invalid(path.at("controller"), controller, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
+        if controller.len() > MAX_CONTROLLER {
+            errors.push(FieldError::too_long(path.at("controller"), MAX_CONTROLLER));
         }
+        rules::domain_prefixed_path(&mut errors, &path.at("controller"), controller);
         if let Some(parameters) = &spec.parameters {
-            rules::required(&mut errors, &path.at("parameters.kind"), &parameters.kind);
-            rules::required(&mut errors, &path.at("parameters.name"), &parameters.name);
-            rules::optional_one_of(&mut errors, &path.at("parameters.scope"), &parameters.scope, &["Cluster", "Namespace"]);
+            check_parameters(&mut errors, &path.at("parameters"), parameters);
         }
         if let Some(old) = old {
             rules::immutable(&mut errors, &path.at("controller"), &spec.controller, &rules::part(&old.spec).controller);
@@ -39,6 +41,17 @@ kind!(IngressClass: CLUSTER { singular: "ingressclass" }
             })),
         "Age" string: "Time since creation." => print::age);
 );
+
+fn check_parameters(errors: &mut Errors, path: &Path, to: &IngressClassParametersReference) {
+    rules::reference(errors, path, to.api_group.as_deref(), &to.kind, &to.name);
+    match (rules::str_of(&to.scope), &to.namespace) {
+        ("Namespace", None) => errors.push(FieldError::required(path.at("namespace"), "`parameters.scope` is set to 'Namespace'")),
+        ("Namespace", Some(namespace)) => rules::syntax(errors, &path.at("namespace"), namespace, names::label),
+        ("Cluster", Some(_)) => errors.push(FieldError::forbidden(path.at("namespace"), "`parameters.scope` is set to 'Cluster'")),
+        ("Cluster", None) => {}
+        (other, _) => rules::one_of(errors, &path.at("scope"), other, &["Cluster", "Namespace"]),
+    }
+}
 
 kind!(ServiceCIDR: CLUSTER { singular: "servicecidr", generation: false, subresources: &[Subresource::Status] }
     separate_status!();

@@ -1,13 +1,13 @@
 //! NetworkPolicy: which pods may talk to which.
 
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
 use crate::api::{FieldError, names};
 
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
 
 kind!(NetworkPolicy: NAMESPACED { singular: "networkpolicy", short: &["netpol"] }
     fn apply_defaults(&mut self) {
@@ -40,9 +40,10 @@ kind!(NetworkPolicy: NAMESPACED { singular: "networkpolicy", short: &["netpol"] 
         let types = spec.policy_types.as_deref().unwrap_or_default();
         if types.len() > 2 {
             errors.push(FieldError::invalid(path.at("policyTypes"), types, "may not specify more than two policyTypes"));
+            return errors;
         }
         for (index, one) in types.iter().enumerate() {
-            rules::one_of(&mut errors, &path.at("policyTypes").index(index), one, &["Egress", "Ingress"]);
+            rules::one_of_listed(&mut errors, &path.at("policyTypes").index(index), one, &["Ingress", "Egress"]);
         }
         errors
     }
@@ -55,7 +56,9 @@ kind!(NetworkPolicy: NAMESPACED { singular: "networkpolicy", short: &["netpol"] 
 fn check_ports(errors: &mut Errors, path: &Path, ports: Option<&[NetworkPolicyPort]>) {
     for (index, port) in ports.into_iter().flatten().enumerate() {
         let path = path.at("ports").index(index);
-        rules::optional_one_of(errors, &path.at("protocol"), &port.protocol, PROTOCOLS);
+        if let Some(protocol) = &port.protocol {
+            rules::one_of_listed(errors, &path.at("protocol"), protocol, PROTOCOLS);
+        }
         match &port.port {
             Some(IntOrString::Int(number)) => {
                 rules::port_number(errors, &path.at("port"), *number);
@@ -90,21 +93,25 @@ fn check_peers(errors: &mut Errors, path: &Path, peers: Option<&[NetworkPolicyPe
         match &peer.ip_block {
             None if !selects => errors.push(FieldError::required(&path, "must specify a peer")),
             None => {}
-            Some(_) if selects => errors.push(FieldError::forbidden(&path, "may not specify both ipBlock and another peer")),
             Some(block) => {
-                let path = path.at("ipBlock");
-                rules::required_syntax(errors, &path.at("cidr"), &block.cidr, names::cidr);
-                let Ok(whole) = block.cidr.parse::<ipnet::IpNet>() else { continue };
-                for (index, except) in block.except.iter().flatten().enumerate() {
-                    let path = path.at("except").index(index);
-                    rules::syntax(errors, &path, except, names::cidr);
-                    if let Ok(part) = except.parse::<ipnet::IpNet>()
-                        && (!whole.contains(&part) || whole == part)
-                    {
-                        errors.push(FieldError::invalid(&path, except, "must be a strict subset of `cidr`"));
-                    }
+                check_block(errors, &path.at("ipBlock"), block);
+                if selects {
+                    errors.push(FieldError::forbidden(&path, "may not specify both ipBlock and another peer"));
                 }
             }
+        }
+    }
+}
+
+fn check_block(errors: &mut Errors, path: &Path, block: &IPBlock) {
+    rules::required_syntax(errors, &path.at("cidr"), &block.cidr, names::cidr);
+    let Ok(whole) = block.cidr.parse::<ipnet::IpNet>() else { return };
+    for (index, except) in block.except.iter().flatten().enumerate() {
+        let path = path.at("except").index(index);
+        rules::syntax(errors, &path, except, names::cidr);
+        let Ok(part) = except.parse::<ipnet::IpNet>() else { continue };
+        if !whole.contains(&part) || whole.prefix_len() >= part.prefix_len() {
+            errors.push(FieldError::invalid(&path, except, "must be a strict subset of `cidr`"));
         }
     }
 }

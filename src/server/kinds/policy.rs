@@ -31,6 +31,7 @@ kind!(PodDisruptionBudget: NAMESPACED { singular: "poddisruptionbudget", short: 
     fn validate_status(&self, _old: &Self) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let (path, status) = (Path::new("status"), rules::part(&self.status));
+        rules::conditions(&mut errors, &path.at("conditions"), status.conditions.as_deref().unwrap_or_default());
         let counts = [
             ("disruptionsAllowed", status.disruptions_allowed), ("currentHealthy", status.current_healthy),
             ("desiredHealthy", status.desired_healthy), ("expectedPods", status.expected_pods),

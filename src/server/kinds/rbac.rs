@@ -112,7 +112,7 @@ fn check_binding(role_ref: &RoleRef, old: Option<&RoleRef>, subjects: Option<&[S
     let path = Path::new("roleRef");
     rules::one_of(&mut errors, &path.at("apiGroup"), rules::str_of(&role_ref.api_group), &[GROUP]);
     let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
-    rules::one_of(&mut errors, &path.at("kind"), &role_ref.kind, kinds);
+    rules::one_of_listed(&mut errors, &path.at("kind"), &role_ref.kind, kinds);
     rules::required_syntax(&mut errors, &path.at("name"), &role_ref.name, names::path_segment);
     for (index, subject) in subjects.into_iter().flatten().enumerate() {
         check_subject(&mut errors, &Path::new("subjects").index(index), subject, namespaced);
@@ -136,7 +136,13 @@ fn check_subject(errors: &mut Errors, path: &Path, subject: &Subject, namespaced
                 rules::required(errors, &path.at("namespace"), rules::str_of(&subject.namespace));
             }
         }
-        "User" | "Group" => rules::one_of(errors, &path.at("apiGroup"), group, &[GROUP]),
-        other => rules::one_of(errors, &path.at("kind"), other, &["ServiceAccount", "User", "Group"]),
+        kind @ ("User" | "Group") => {
+            if subject.name.is_empty() {
+                let why = format!("{} name cannot be empty", kind.to_lowercase());
+                errors.push(FieldError::invalid(path.at("name"), &subject.name, why));
+            }
+            rules::one_of(errors, &path.at("apiGroup"), group, &[GROUP]);
+        }
+        other => rules::one_of_listed(errors, &path.at("kind"), other, &["ServiceAccount", "User", "Group"]),
     }
 }

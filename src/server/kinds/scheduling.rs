@@ -4,6 +4,7 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::scheduling::v1beta1::{PodGroup, Workload};
 
+use super::pod;
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
 use crate::api::{FieldError, names};
@@ -19,23 +20,27 @@ kind!(PriorityClass: CLUSTER { singular: "priorityclass", short: &["pc"] }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
         let (name, value) = (self.metadata.name.as_deref().unwrap_or_default(), self.value.unwrap_or_default());
-        match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
-            Some((_, known)) if *known != value => {
-                errors.push(FieldError::forbidden("metadata.name", format!(
-                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: \
-                     value of {name} PriorityClass must be {known}"
-                )));
+        // What these are about can't be changed, or is not looked at again.
+        if old.is_none() {
+            let reserved = |why: String| {
+                let text = format!("priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}");
+                FieldError::forbidden("metadata.name", text)
+            };
+            match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
+                Some((_, known)) if *known != value => errors.push(reserved(format!("value of {name} PriorityClass must be {known}"))),
+                Some(_) if self.global_default == Some(true) => {
+                    errors.push(reserved(format!("globalDefault of {name} PriorityClass must be false")));
+                }
+                None if name.starts_with(SYSTEM_PREFIX) => errors.push(reserved(format!("{name} is not a known system priority class"))),
+                None if value > HIGHEST_USER_PRIORITY => {
+                    let why = format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}");
+                    errors.push(FieldError::forbidden("value", why));
+                }
+                _ => {}
             }
-            None if name.starts_with(SYSTEM_PREFIX) => errors.push(FieldError::forbidden("metadata.name", format!(
-                "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: \
-                 {name} is not a known system priority class"
-            ))),
-            None if value > HIGHEST_USER_PRIORITY => errors.push(FieldError::forbidden("value", format!(
-                "maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
-            ))),
-            _ => {}
+            let policy = rules::str_of(&self.preemption_policy);
+            rules::required_one_of(&mut errors, &Path::new("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
         }
-        rules::optional_one_of(&mut errors, &Path::new("preemptionPolicy"), &self.preemption_policy, &["Never", "PreemptLowerPriority"]);
         if let Some(old) = old {
             if self.value.unwrap_or_default() != old.value.unwrap_or_default() {
                 errors.push(FieldError::forbidden("value", "may not be changed in an update."));
@@ -63,22 +68,20 @@ kind!(Workload: NAMESPACED { singular: "workload", short: &["wl"] }
 );
 
 kind!(RuntimeClass: CLUSTER { singular: "runtimeclass", generation: false }
-    fn apply_defaults(&mut self) {
-        for toleration in self.scheduling.iter_mut().flat_map(|scheduling| scheduling.tolerations.iter_mut().flatten()) {
-            toleration.operator.get_or_insert_with(|| "Equal".into());
-        }
-    }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
-        rules::syntax(&mut errors, &Path::new("handler"), &self.handler, names::label);
-        if let Some(overhead) = &self.overhead {
-            rules::resource_list(&mut errors, &Path::new("overhead").at("podFixed"), overhead.pod_fixed.as_ref());
-        }
-        if let Some(scheduling) = &self.scheduling {
-            rules::labels(&mut errors, &Path::new("scheduling").at("nodeSelector"), scheduling.node_selector.as_ref());
-        }
         if let Some(old) = old {
             rules::immutable(&mut errors, &Path::new("handler"), &self.handler, &old.handler);
+            return errors;
+        }
+        rules::syntax(&mut errors, &Path::new("handler"), &self.handler, names::label);
+        if let Some(overhead) = &self.overhead {
+            pod::validate::overhead(&mut errors, &Path::new("overhead"), &overhead.pod_fixed);
+        }
+        if let Some(scheduling) = &self.scheduling {
+            let path = Path::new("scheduling");
+            rules::labels(&mut errors, &path.at("nodeSelector"), scheduling.node_selector.as_ref());
+            pod::validate::tolerations(&mut errors, &path.at("tolerations"), scheduling.tolerations.as_deref().unwrap_or_default());
         }
         errors
     }

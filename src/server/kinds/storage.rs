@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::TopologySelectorTerm;
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass};
+use k8s_openapi::api::storage::v1::{
+    CSIDriver, CSINode, CSINodeDriver, CSIStorageCapacity, StorageClass, TokenRequest, VolumeAttachment, VolumeAttributesClass,
+};
 
 use super::support::path::{Errors, Path};
 use super::support::{print, rules};
@@ -19,7 +21,7 @@ kind!(StorageClass: CLUSTER { returns_deleted: true, singular: "storageclass", s
     }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
-        rules::required_syntax(&mut errors, &Path::new("provisioner"), &self.provisioner.to_lowercase(), names::qualified);
+        check_provisioner(&mut errors, &Path::new("provisioner"), &self.provisioner);
         rules::optional_one_of(&mut errors, &Path::new("reclaimPolicy"), &self.reclaim_policy, &["Delete", "Retain"]);
         rules::optional_one_of(
             &mut errors, &Path::new("volumeBindingMode"), &self.volume_binding_mode, &["Immediate", "WaitForFirstConsumer"],
@@ -65,6 +67,14 @@ kind!(StorageClass: CLUSTER { returns_deleted: true, singular: "storageclass", s
     );
 );
 
+fn check_provisioner(errors: &mut Errors, path: &Path, name: &str) {
+    if rules::required(errors, path, name)
+        && let Err(why) = names::qualified(&name.to_lowercase())
+    {
+        errors.push(FieldError::invalid(path, name, why));
+    }
+}
+
 /// What a driver is told is bounded.
 fn check_parameters(errors: &mut Errors, parameters: Option<&BTreeMap<String, String>>) {
     const MOST: usize = 512;
@@ -107,8 +117,16 @@ kind!(VolumeAttachment: CLUSTER { returns_deleted: true, singular: "volumeattach
         let path = Path::new("spec");
         rules::required_syntax(&mut errors, &path.at("attacher"), &self.spec.attacher.to_lowercase(), names::qualified);
         rules::required_syntax(&mut errors, &path.at("nodeName"), &self.spec.node_name, names::subdomain);
-        if self.spec.source.persistent_volume_name.is_none() && self.spec.source.inline_volume_spec.is_none() {
-            errors.push(FieldError::required(path.at("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
+        const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+        let source = &self.spec.source;
+        match (&source.persistent_volume_name, &source.inline_volume_spec) {
+            (None, None) => errors.push(FieldError::required(path.at("source"), ONE)),
+            (Some(_), Some(_)) => errors.push(FieldError::forbidden(path.at("source"), ONE)),
+            (Some(name), None) if name.is_empty() => {
+                let why = "must specify non empty persistentVolumeName";
+                errors.push(FieldError::required(path.at("source.persistentVolumeName"), why));
+            }
+            _ => {}
         }
         if let Some(old) = old {
             rules::immutable(&mut errors, &path, &self.spec, &old.spec);
@@ -143,11 +161,17 @@ kind!(CSIDriver: CLUSTER { returns_deleted: true, singular: "csidriver" }
         rules::optional_one_of(
             &mut errors, &path.at("fsGroupPolicy"), &self.spec.fs_group_policy, &["ReadWriteOnceWithFSType", "File", "None"],
         );
-        for (index, mode) in self.spec.volume_lifecycle_modes.iter().flatten().enumerate() {
-            rules::one_of(&mut errors, &path.at("volumeLifecycleModes").index(index), mode, &["Persistent", "Ephemeral"]);
+        for mode in self.spec.volume_lifecycle_modes.iter().flatten() {
+            rules::one_of_listed(&mut errors, &path.at("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
+        }
+        check_token_requests(&mut errors, &path.at("tokenRequests"), self.spec.token_requests.as_deref().unwrap_or_default());
+        if let Some(period) = self.spec.node_allocatable_update_period_seconds.filter(|period| *period < 10) {
+            let why = "must be greater than or equal to 10 seconds";
+            errors.push(FieldError::invalid(path.at("nodeAllocatableUpdatePeriodSeconds"), period, why));
         }
         if let Some(old) = old {
-            rules::immutable(&mut errors, &path.at("attachRequired"), &self.spec.attach_required, &old.spec.attach_required);
+            // Upstream's own spelling of the field.
+            rules::immutable(&mut errors, &path.at("attachedRequired"), &self.spec.attach_required, &old.spec.attach_required);
             let (new_modes, old_modes) = (&self.spec.volume_lifecycle_modes, &old.spec.volume_lifecycle_modes);
             rules::immutable(&mut errors, &path.at("volumeLifecycleModes"), new_modes, old_modes);
         }
@@ -174,15 +198,43 @@ kind!(CSIDriver: CLUSTER { returns_deleted: true, singular: "csidriver" }
     );
 );
 
+/// Each audience once; one of them may be left out, which means the API server.
+fn check_token_requests(errors: &mut Errors, path: &Path, requests: &[TokenRequest]) {
+    for (index, request) in requests.iter().enumerate() {
+        let path = path.index(index);
+        if requests[..index].iter().any(|other| other.audience == request.audience) {
+            errors.push(FieldError::duplicate(path.at("audience"), &request.audience));
+            continue;
+        }
+        match request.expiration_seconds {
+            Some(seconds) if seconds < 600 => {
+                let why = "may not specify a duration less than 10 minutes";
+                errors.push(FieldError::invalid(path.at("expirationSeconds"), seconds, why));
+            }
+            Some(seconds) if seconds > 1 << 32 => {
+                let why = "may not specify a duration larger than 2^32 seconds";
+                errors.push(FieldError::invalid(path.at("expirationSeconds"), seconds, why));
+            }
+            _ => {}
+        }
+    }
+}
+
 kind!(CSINode: CLUSTER { returns_deleted: true, singular: "csinode", generation: false }
-    fn validate(&self, _old: Option<&Self>) -> Errors {
+    fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
+        let path = Path::new("spec").at("drivers");
         for (index, driver) in self.spec.drivers.iter().enumerate() {
-            let path = Path::new("spec").at("drivers").index(index);
-            rules::required(&mut errors, &path.at("name"), &driver.name);
-            rules::required(&mut errors, &path.at("nodeID"), &driver.node_id);
+            check_driver(&mut errors, &path.index(index), driver);
             if self.spec.drivers[..index].iter().any(|other| other.name == driver.name) {
-                errors.push(FieldError::duplicate(path.at("name"), &driver.name));
+                errors.push(FieldError::duplicate(path.index(index).at("name"), &driver.name));
+            }
+        }
+        // How many volumes fit is measured anew.
+        let fixed = |driver: &CSINodeDriver| CSINodeDriver { allocatable: None, ..driver.clone() };
+        for before in old.iter().flat_map(|old| &old.spec.drivers) {
+            for now in self.spec.drivers.iter().filter(|now| now.name == before.name) {
+                rules::immutable(&mut errors, &path, &fixed(now), &fixed(before));
             }
         }
         errors
@@ -191,6 +243,33 @@ kind!(CSINode: CLUSTER { returns_deleted: true, singular: "csinode", generation:
         "Drivers" integer: "How many drivers there are." => |one, _| print::count(one.spec.drivers.len()),
         "Age" string: "Time since creation." => print::age);
 );
+
+fn check_driver(errors: &mut Errors, path: &Path, driver: &CSINodeDriver) {
+    const LONGEST_NAME: usize = 63;
+    const LONGEST_ID: usize = 192;
+    if rules::required(errors, &path.at("name"), &driver.name) {
+        if driver.name.len() > LONGEST_NAME {
+            errors.push(FieldError::too_long(path.at("name"), LONGEST_NAME));
+        }
+        if let Err(why) = names::subdomain(&driver.name.to_lowercase()) {
+            errors.push(FieldError::invalid(path.at("name"), &driver.name, why));
+        }
+    }
+    rules::required(errors, &path.at("nodeID"), &driver.node_id);
+    if driver.node_id.len() > LONGEST_ID {
+        errors.push(FieldError::invalid(path.at("nodeID"), &driver.node_id, format!("must be {LONGEST_ID} characters or less")));
+    }
+    let count = driver.allocatable.as_ref().and_then(|amounts| amounts.count);
+    rules::optional_non_negative(errors, &path.at("allocatable.count"), count);
+    let keys = driver.topology_keys.as_deref().unwrap_or_default();
+    for (index, key) in keys.iter().enumerate() {
+        rules::required(errors, path, key);
+        if keys[..index].contains(key) {
+            errors.push(FieldError::duplicate(path, key));
+        }
+        rules::syntax(errors, path, key, names::qualified);
+    }
+}
 
 kind!(CSIStorageCapacity: NAMESPACED { singular: "csistoragecapacity", generation: false }
     fn validate(&self, old: Option<&Self>) -> Errors {
@@ -216,7 +295,8 @@ kind!(CSIStorageCapacity: NAMESPACED { singular: "csistoragecapacity", generatio
 kind!(VolumeAttributesClass: CLUSTER { returns_deleted: true, singular: "volumeattributesclass", short: &["vac"], generation: false }
     fn validate(&self, old: Option<&Self>) -> Errors {
         let mut errors = Errors::new();
-        rules::required_syntax(&mut errors, &Path::new("driverName"), &self.driver_name.to_lowercase(), names::qualified);
+        check_provisioner(&mut errors, &Path::new("driverName"), &self.driver_name);
+        check_parameters(&mut errors, self.parameters.as_ref());
         if self.parameters.as_ref().is_none_or(|all| all.is_empty()) {
             errors.push(FieldError::required("parameters", "must contain at least one key/value pair"));
         }

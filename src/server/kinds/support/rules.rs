@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use serde::Serialize;
 
 use super::path::{Errors, Path};
@@ -65,6 +65,13 @@ pub fn one_of(errors: &mut Errors, path: &Path, value: &str, allowed: &[&str]) {
     }
 }
 
+/// [`one_of`], with the allowed values in the order in which upstream lists them.
+pub fn one_of_listed(errors: &mut Errors, path: &Path, value: &str, allowed: &[&str]) {
+    if !allowed.contains(&value) {
+        errors.push(FieldError::not_supported(path, value, allowed));
+    }
+}
+
 /// Required, and one of an enumeration.
 pub fn required_one_of(errors: &mut Errors, path: &Path, value: &str, allowed: &[&str]) {
     if required(errors, path, value) {
@@ -76,6 +83,58 @@ pub fn required_one_of(errors: &mut Errors, path: &Path, value: &str, allowed: &
 pub fn optional_one_of(errors: &mut Errors, path: &Path, value: &Option<String>, allowed: &[&str]) {
     if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
         one_of(errors, path, value, allowed);
+    }
+}
+
+/// Required, and `DOMAIN/PATH`, as controllers name themselves.
+pub fn domain_prefixed_path(errors: &mut Errors, path: &Path, value: &str) {
+    const PATH: &str = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+    if !required(errors, path, value) {
+        return;
+    }
+    let Some((domain, rest)) = value.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty()) else {
+        errors.push(FieldError::invalid(path, value, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
+        return;
+    };
+    syntax(errors, path, domain, names::subdomain);
+    if !rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte)) {
+        errors.push(FieldError::invalid(path, rest, format!("Invalid path (regex used for validation is '{PATH}')")));
+    }
+}
+
+/// What somebody refers to by kind and name, and by group if it has one.
+pub fn reference(errors: &mut Errors, path: &Path, group: Option<&str>, kind: &str, name: &str) {
+    if let Some(group) = group {
+        syntax(errors, &path.at("apiGroup"), group, names::subdomain);
+    }
+    required_syntax(errors, &path.at("kind"), kind, names::path_segment);
+    required_syntax(errors, &path.at("name"), name, names::path_segment);
+}
+
+/// Conditions of a status (apimachinery `pkg/apis/meta/v1/validation`).
+pub fn conditions(errors: &mut Errors, path: &Path, conditions: &[Condition]) {
+    const LONGEST_REASON: usize = 1024;
+    const LONGEST_MESSAGE: usize = 32 * 1024;
+    for (index, one) in conditions.iter().enumerate() {
+        let path = path.index(index);
+        if conditions[..index].iter().any(|other| other.type_ == one.type_) {
+            errors.push(FieldError::duplicate(path.at("type"), &one.type_));
+        }
+        syntax(errors, &path.at("type"), &one.type_, names::qualified);
+        one_of(errors, &path.at("status"), &one.status, &["False", "True", "Unknown"]);
+        if let Some(seen) = one.observed_generation.filter(|seen| *seen < 0) {
+            errors.push(FieldError::invalid(path.at("observedGeneration"), seen, "must be greater than or equal to zero"));
+        }
+        if one.reason.is_empty() {
+            errors.push(FieldError::required(path.at("reason"), "must be set"));
+        } else {
+            syntax(errors, &path.at("reason"), &one.reason, names::condition_reason);
+        }
+        for (field, text, most) in [("reason", &one.reason, LONGEST_REASON), ("message", &one.message, LONGEST_MESSAGE)] {
+            if text.len() > most {
+                errors.push(FieldError::too_long(path.at(field), most));
+            }
+        }
     }
 }
 
@@ -182,12 +241,4 @@ pub fn quantity(errors: &mut Errors, path: &Path, amount: &Amount) -> Option<Qua
         Ok(parsed) => return Some(parsed),
     }
     None
-}
-
-/// Quantities by resource name.
-pub fn resource_list(errors: &mut Errors, path: &Path, list: Option<&BTreeMap<String, Amount>>) {
-    for (name, amount) in list.into_iter().flatten() {
-        syntax(errors, &path.key(name), name, names::qualified);
-        quantity(errors, &path.key(name), amount);
-    }
 }

@@ -17,7 +17,8 @@ use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodResourceClaim, PodSpec, P
 use crate::api::{FieldError, names};
 use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;
-pub use placement::node_selector;
+pub use placement::{node_selector, tolerations};
+pub use resources::check_overhead as overhead;
 use security::{app_armor, id, seccomp, security};
 
 /// The largest id or deadline: they are kept as 32-bit numbers in the end.

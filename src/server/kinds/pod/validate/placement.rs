@@ -26,8 +26,8 @@ pub fn check(errors: &mut Errors, path: &Path, spec: &PodSpec) {
     }
 }
 
-/// Tolerations.
-fn tolerations(errors: &mut Errors, path: &Path, tolerations: &[Toleration]) {
+/// Tolerations, of pods and of RuntimeClasses.
+pub fn tolerations(errors: &mut Errors, path: &Path, tolerations: &[Toleration]) {
     for (index, one) in tolerations.iter().enumerate() {
         let path = path.index(index);
         let (key, operator, effect) = (rules::str_of(&one.key), rules::str_of(&one.operator), rules::str_of(&one.effect));
