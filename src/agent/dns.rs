@@ -1,21 +1,22 @@
 //! Services to DNS records, and the server that answers with them.
 //!
-//! [`zone`] follows the Kubernetes DNS specification 1.1.0: a name for each Service with an address; for a headless one the addresses of its
+//! [`part`] follows the Kubernetes DNS specification 1.1.0: a name for each Service with an address; for a headless one the addresses of its
 //! ready endpoints, each also under a name of its own; ports as SRV; pointers for Service addresses and for endpoints of headless
 //! Services; an alias for ExternalName.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::services::{Services, is_ready, watch_services};
-use crate::net::dns::{Record, ServeError, Server, Zone};
+use super::services::{ObjectKey, Services, is_ready, watch_services};
+use crate::net::dns::{Part, Record, ServeError, Server, Zone};
 
 /// Version of the specification that is followed, as the zone tells it.
 const SCHEMA_VERSION: &str = "1.1.0";
@@ -56,6 +57,7 @@ pub(crate) async fn run_on(
     config: DnsConfig,
     shutdown: CancellationToken,
 ) -> Result<(), DnsError> {
+    let mut names = Names::new(&config.domain);
     let current = Arc::new(ArcSwap::from_pointee(Zone::new(&config.domain)));
     let server = Server::bind(&config.listen, &config.upstreams, Arc::clone(&current)).await?;
     let serving = server.run(shutdown.clone());
@@ -63,10 +65,7 @@ pub(crate) async fn run_on(
     loop {
         let all = services.borrow_and_update().clone();
         if let Some(all) = all {
-            let new = zone(&config.domain, &all);
-            if **current.load() != new {
-                current.store(Arc::new(new));
-            }
+            current.store(Arc::new(names.follow(all)));
         }
         tokio::select! {
             () = &mut serving => return Ok(()),
@@ -79,65 +78,93 @@ pub(crate) async fn run_on(
     }
 }
 
-/// The records of the cluster.
-pub(crate) fn zone(domain: &str, all: &Services) -> Zone {
-    let mut zone = Zone::new(domain);
-    zone.add("dns-version", Record::Txt(SCHEMA_VERSION.into()));
-    let slices = all.slices_by_service();
-    for ((namespace, name), service) in &all.services {
-        let Some(spec) = &service.spec else { continue };
-        zone.touch(&format!("{namespace}.svc"));
-        let base = format!("{name}.{namespace}.svc");
-        let slices = slices.get(&(namespace.as_str(), name.as_str())).map_or(&[][..], Vec::as_slice);
-        match (spec.type_.as_deref(), spec.cluster_ip.as_deref()) {
-            (Some("ExternalName"), _) => {
-                if let Some(to) = &spec.external_name {
-                    zone.add(&base, Record::Cname(to.trim_end_matches('.').into()));
-                }
-            }
-            (_, Some("None")) => add_headless(&mut zone, &base, slices),
-            _ => add_addressed(&mut zone, &base, service),
-        }
-    }
-    zone
+/// The records of the cluster, kept in step with the Services. One change costs the same among ten thousand.
+struct Names {
+    zone: Zone,
+    seen: Services,
+    parts: HashMap<ObjectKey, Part>,
 }
 
-fn add_addressed(zone: &mut Zone, base: &str, service: &Service) {
-    let Some(spec) = &service.spec else { return };
+impl Names {
+    fn new(domain: &str) -> Names {
+        let mut version = Part::default();
+        version.add("dns-version", Record::Txt(SCHEMA_VERSION.into()));
+        let mut zone = Zone::new(domain);
+        zone.add(&version);
+        Names { zone, seen: Services::default(), parts: HashMap::new() }
+    }
+
+    /// The zone of these Services; only those that differ from the last ones are looked at.
+    fn follow(&mut self, all: Services) -> Zone {
+        for key in all.changed_since(&self.seen) {
+            let new = all.get(&key).and_then(|(service, slices)| part(&self.zone, &key, service, &slices));
+            let old = match new.clone() {
+                Some(new) => self.parts.insert(key, new),
+                None => self.parts.remove(&key),
+            };
+            if old != new {
+                old.iter().for_each(|part| self.zone.remove(part));
+                new.iter().for_each(|part| self.zone.add(part));
+            }
+        }
+        self.seen = all;
+        self.zone.clone()
+    }
+}
+
+/// What a Service contributes; its namespace exists in any case.
+fn part(zone: &Zone, (namespace, name): &ObjectKey, service: &Service, slices: &[&EndpointSlice]) -> Option<Part> {
+    let spec = service.spec.as_ref()?;
+    let mut part = Part::default();
+    part.touch(&format!("{namespace}.svc"));
+    let base = format!("{name}.{namespace}.svc");
+    match (spec.type_.as_deref(), spec.cluster_ip.as_deref()) {
+        (Some("ExternalName"), _) => {
+            if let Some(to) = &spec.external_name {
+                part.add(&base, Record::Cname(to.trim_end_matches('.').into()));
+            }
+        }
+        (_, Some("None")) => add_headless(zone, &mut part, &base, slices),
+        _ => add_addressed(zone, &mut part, &base, spec),
+    }
+    Some(part)
+}
+
+fn add_addressed(zone: &Zone, part: &mut Part, base: &str, spec: &ServiceSpec) {
     let full = zone.full(base);
     for address in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| ip.parse::<Ipv4Addr>().ok()) {
-        zone.add(base, Record::A(address));
-        zone.point(address, Arc::clone(&full));
+        part.add(base, Record::A(address));
+        part.point(address, Arc::clone(&full));
     }
     for port in spec.ports.iter().flatten() {
         let Ok(number) = u16::try_from(port.port) else { continue };
-        add_port(zone, base, port.name.as_deref(), port.protocol.as_deref(), Record::Srv { port: number, target: Arc::clone(&full) });
+        add_port(part, base, port.name.as_deref(), port.protocol.as_deref(), Record::Srv { port: number, target: Arc::clone(&full) });
     }
 }
 
 /// A port has a name of its own if it is named; asking for all ports of the Service finds it either way (as CoreDNS).
-fn add_port(zone: &mut Zone, base: &str, name: Option<&str>, protocol: Option<&str>, record: Record) {
+fn add_port(part: &mut Part, base: &str, name: Option<&str>, protocol: Option<&str>, record: Record) {
     if let Some(name) = name.filter(|name| !name.is_empty()) {
         let protocol = protocol.unwrap_or("TCP").to_ascii_lowercase();
-        zone.add(&format!("_{name}._{protocol}.{base}"), record.clone());
+        part.add(&format!("_{name}._{protocol}.{base}"), record.clone());
     }
-    zone.add(base, record);
+    part.add(base, record);
 }
 
-fn add_headless(zone: &mut Zone, base: &str, slices: &[&EndpointSlice]) {
+fn add_headless(zone: &Zone, part: &mut Part, base: &str, slices: &[&EndpointSlice]) {
     for slice in slices {
         for endpoint in slice.endpoints.iter().flatten().filter(|endpoint| is_ready(endpoint)) {
             for address in endpoint.addresses.iter().filter_map(|ip| ip.parse::<Ipv4Addr>().ok()) {
                 let host = endpoint.hostname.clone().filter(|host| !host.is_empty());
                 let host = format!("{}.{base}", host.unwrap_or_else(|| address.to_string().replace('.', "-")));
                 let full = zone.full(&host);
-                zone.add(base, Record::A(address));
-                zone.add(&host, Record::A(address));
-                zone.point(address, Arc::clone(&full));
+                part.add(base, Record::A(address));
+                part.add(&host, Record::A(address));
+                part.point(address, Arc::clone(&full));
                 for port in slice.ports.iter().flatten() {
                     let Some(number) = port.port.and_then(|port| u16::try_from(port).ok()) else { continue };
                     let record = Record::Srv { port: number, target: Arc::clone(&full) };
-                    add_port(zone, base, port.name.as_deref(), port.protocol.as_deref(), record);
+                    add_port(part, base, port.name.as_deref(), port.protocol.as_deref(), record);
                 }
             }
         }
@@ -178,30 +205,38 @@ endpoints:
 
     #[test]
     fn records() {
-        let mut expect = Zone::new("cluster.local");
         let full = |name: &str| -> Arc<str> { format!("{name}.default.svc.cluster.local").into() };
         let srv = |port, name| Record::Srv { port, target: full(name) };
-        expect.add("dns-version", Record::Txt("1.1.0".into()));
-        for (name, record) in [
-            ("db.default.svc", Record::A([10, 42, 0, 2].into())),
-            ("db-0.db.default.svc", Record::A([10, 42, 0, 2].into())),
-            ("_sql._tcp.db.default.svc", srv(5432, "db-0.db")),
-            ("db.default.svc", srv(5432, "db-0.db")),
-            ("db.default.svc", Record::A([10, 42, 0, 3].into())),
-            ("10-42-0-3.db.default.svc", Record::A([10, 42, 0, 3].into())),
-            ("_sql._tcp.db.default.svc", srv(5432, "10-42-0-3.db")),
-            ("db.default.svc", srv(5432, "10-42-0-3.db")),
-            ("web.default.svc", Record::A([10, 43, 0, 7].into())),
-            ("_http._tcp.web.default.svc", srv(80, "web")),
-            ("web.default.svc", srv(80, "web")),
-            ("web.default.svc", srv(53, "web")),
-            ("out.other.svc", Record::Cname("Example.com".into())),
+        let a = |c, d| Record::A([10, c, 0, d].into());
+        let zone = Names::new("cluster.local").follow(services_of(CLUSTER));
+        for (name, expect) in [
+            ("dns-version", vec![Record::Txt("1.1.0".into())]),
+            ("db.default.svc", vec![a(42, 2), srv(5432, "db-0.db"), a(42, 3), srv(5432, "10-42-0-3.db")]),
+            ("db-0.db.default.svc", vec![a(42, 2)]),
+            ("_sql._tcp.db.default.svc", vec![srv(5432, "db-0.db"), srv(5432, "10-42-0-3.db")]),
+            ("10-42-0-3.db.default.svc", vec![a(42, 3)]),
+            ("web.default.svc", vec![a(43, 7), srv(80, "web"), srv(53, "web")]),
+            ("_http._tcp.web.default.svc", vec![srv(80, "web")]),
+            ("out.other.svc", vec![Record::Cname("Example.com".into())]),
+            ("other.svc", vec![]),
         ] {
-            expect.add(name, record);
+            assert_eq!(zone.records(name), Some(&expect[..]), "{name}");
         }
-        expect.point([10, 43, 0, 7].into(), full("web"));
-        expect.point([10, 42, 0, 2].into(), full("db-0.db"));
-        expect.point([10, 42, 0, 3].into(), full("10-42-0-3.db"));
-        assert_eq!(zone("cluster.local", &services_of(CLUSTER)), expect);
+        for name in ["empty.default.svc", "10-42-0-4.db.default.svc", "third.svc"] {
+            assert_eq!(zone.records(name), None, "{name}");
+        }
+        assert_eq!(zone.pointers([10, 43, 0, 7].into()), [full("web")]);
+        assert_eq!(zone.pointers([10, 42, 0, 2].into()), [full("db-0.db")]);
+        assert_eq!(zone.pointers([10, 42, 0, 3].into()), [full("10-42-0-3.db")]);
+    }
+
+    #[test]
+    fn any_way_leads_to_the_same_zone() {
+        let (whole, less) = (services_of(CLUSTER), services_of(CLUSTER.rsplit_once("- {addresses: [10.42.0.3]}").expect("it is there").0));
+        let mut names = Names::new("cluster.local");
+        for all in [&whole, &less, &Services::default(), &less, &whole, &less] {
+            let straight = Names::new("cluster.local").follow(all.clone());
+            assert_eq!(names.follow(all.clone()), straight);
+        }
     }
 }

@@ -3,12 +3,13 @@
 //! A snapshot is immutable and cheap to clone. The first is published when both lists are complete, so that a restart never acts on half of
 //! the cluster. Readers that are slow see the newest snapshot and miss the ones between: that is how bursts are taken together.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::watcher::{self, Event};
@@ -24,26 +25,76 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Namespace and name.
 pub(crate) type ObjectKey = (String, String);
 
-/// All Services and slices of one moment.
+/// All Services and slices of one moment. What two moments share need not be looked at to tell them apart.
 #[derive(Clone, Default)]
 pub(crate) struct Services {
     /// By namespace and name.
-    pub services: OrdMap<ObjectKey, Arc<Service>>,
-    /// By namespace and name of the slice.
-    pub slices: OrdMap<ObjectKey, Arc<EndpointSlice>>,
+    services: OrdMap<ObjectKey, Arc<Service>>,
+    /// The IPv4 slices by namespace and name of their Service, then by their own name.
+    slices: OrdMap<ObjectKey, OrdMap<String, Arc<EndpointSlice>>>,
 }
 
 impl Services {
-    /// The IPv4 slices by namespace and name of their Service.
-    pub fn slices_by_service(&self) -> HashMap<(&str, &str), Vec<&EndpointSlice>> {
-        let mut grouped: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
-        for ((namespace, _), slice) in self.slices.iter().filter(|(_, slice)| slice.address_type == "IPv4") {
-            if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)) {
-                grouped.entry((namespace, service)).or_default().push(slice);
+    /// The Service, if there is one, and its IPv4 slices.
+    pub fn get(&self, key: &ObjectKey) -> Option<(&Service, Vec<&EndpointSlice>)> {
+        let service = self.services.get(key)?;
+        Some((service, self.slices.get(key).into_iter().flat_map(OrdMap::values).map(Arc::as_ref).collect()))
+    }
+
+    /// The Services that differ, or whose slices do, between the two moments.
+    pub fn changed_since(&self, old: &Services) -> BTreeSet<ObjectKey> {
+        let services = old.services.diff(&self.services).map(|item| key_in(&item).clone());
+        let slices = old.slices.diff(&self.slices).map(|item| key_in(&item).clone());
+        services.chain(slices).collect()
+    }
+
+    fn take_services(&mut self, change: Change<Service>) {
+        match change {
+            Change::One { key, new: Some(new), .. } => drop(self.services.insert(key, new)),
+            Change::One { key, new: None, .. } => drop(self.services.remove(&key)),
+            Change::All(all) => self.services = all,
+        }
+    }
+
+    fn take_slices(&mut self, change: Change<EndpointSlice>) {
+        match change {
+            Change::One { key: (_, name), old, new } => {
+                if let Some(service) = old.as_deref().and_then(service_of)
+                    && let Some(slices) = self.slices.get_mut(&service)
+                {
+                    slices.remove(&name);
+                    if slices.is_empty() {
+                        self.slices.remove(&service);
+                    }
+                }
+                if let Some(new) = new {
+                    self.add_slice(name, new);
+                }
+            }
+            Change::All(all) => {
+                self.slices = OrdMap::new();
+                all.into_iter().for_each(|((_, name), slice)| self.add_slice(name, slice));
             }
         }
-        grouped
     }
+
+    fn add_slice(&mut self, name: String, slice: Arc<EndpointSlice>) {
+        if let Some(service) = service_of(&slice) {
+            self.slices.entry(service).or_default().insert(name, slice);
+        }
+    }
+}
+
+fn key_in<'a, V>(item: &DiffItem<'a, 'a, ObjectKey, V>) -> &'a ObjectKey {
+    match item {
+        DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { old: (key, _), .. } => key,
+    }
+}
+
+/// Whose endpoints these are; those of IPv6 are nobody's.
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    (slice.address_type == "IPv4").then(|| (slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
 }
 
 /// Takes new connections. A missing condition counts as true (`discovery/v1`, EndpointConditions).
@@ -64,20 +115,35 @@ pub(crate) fn watch_services(client: &Client, shutdown: CancellationToken) -> wa
         let mut services = watch_kind(services, watcher::Config::default()).default_backoff().boxed();
         let mut slices = watch_kind(slices, watcher::Config::default()).default_backoff().boxed();
         let (mut known_services, mut known_slices) = (Known::default(), Known::default());
+        let mut current = Services::default();
         loop {
-            let changed = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = sender.closed() => return,
-                Some(event) = services.next() => known_services.take(event),
-                Some(event) = slices.next() => known_slices.take(event),
+                Some(event) = services.next() => match known_services.take(event) {
+                    Some(change) => current.take_services(change),
+                    None => continue,
+                },
+                Some(event) = slices.next() => match known_slices.take(event) {
+                    Some(change) => current.take_slices(change),
+                    None => continue,
+                },
                 else => return,
-            };
-            if changed && known_services.complete && known_slices.complete {
-                sender.send_replace(Some(Services { services: known_services.objects.clone(), slices: known_slices.objects.clone() }));
+            }
+            if known_services.complete && known_slices.complete {
+                sender.send_replace(Some(current.clone()));
             }
         }
     });
     receiver
+}
+
+/// What a watch tells of the objects of one kind.
+enum Change<K> {
+    /// One of them is another now, or new, or gone.
+    One { key: ObjectKey, old: Option<Arc<K>>, new: Option<Arc<K>> },
+    /// These are all.
+    All(OrdMap<ObjectKey, Arc<K>>),
 }
 
 /// The objects of one kind, kept in step with its watch.
@@ -95,23 +161,37 @@ impl<K> Default for Known<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned> Known<K> {
-    /// Takes an event in; says whether `objects` changed.
-    fn take(&mut self, event: Result<Event<K>, watcher::Error>) -> bool {
+    /// Takes an event in; says what changed.
+    fn take(&mut self, event: Result<Event<K>, watcher::Error>) -> Option<Change<K>> {
         match event {
-            Ok(Event::Apply(object)) => drop(self.objects.insert(key_of(&object), lean(object))),
-            Ok(Event::Delete(object)) => drop(self.objects.remove(&key_of(&object))),
-            Ok(Event::Init) => self.listing = OrdMap::new(),
-            Ok(Event::InitApply(object)) => drop(self.listing.insert(key_of(&object), lean(object))),
+            Ok(Event::Apply(object)) => {
+                let (key, new) = (key_of(&object), lean(object));
+                let old = self.objects.insert(key.clone(), new.clone());
+                Some(Change::One { key, old, new: Some(new) })
+            }
+            Ok(Event::Delete(object)) => {
+                let key = key_of(&object);
+                let old = self.objects.remove(&key);
+                Some(Change::One { key, old, new: None })
+            }
+            Ok(Event::Init) => {
+                self.listing = OrdMap::new();
+                None
+            }
+            Ok(Event::InitApply(object)) => {
+                self.listing.insert(key_of(&object), lean(object));
+                None
+            }
             Ok(Event::InitDone) => {
                 self.objects = std::mem::take(&mut self.listing);
                 self.complete = true;
+                Some(Change::All(self.objects.clone()))
             }
             Err(error) => {
                 tracing::warn!(%error, kind = %K::kind(&()), "watching; trying again");
-                return false;
+                None
             }
         }
-        true
     }
 }
 
@@ -137,10 +217,10 @@ pub(crate) fn services_of(yaml: &str) -> Services {
         let value = serde_yaml::Value::deserialize(document).expect("YAML");
         if value["kind"] == "Service" {
             let object: Service = serde_yaml::from_value(value).expect("a Service");
-            all.services.insert(key_of(&object), lean(object));
+            all.take_services(Change::One { key: key_of(&object), old: None, new: Some(lean(object)) });
         } else {
             let object: EndpointSlice = serde_yaml::from_value(value).expect("an EndpointSlice");
-            all.slices.insert(key_of(&object), lean(object));
+            all.take_slices(Change::One { key: key_of(&object), old: None, new: Some(lean(object)) });
         }
     }
     all
@@ -153,6 +233,7 @@ mod tests {
     use futures::stream;
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use std::time::Duration;
 
     const SLICE: &str = r#"{"metadata":{"namespace":"default","name":"web-1","resourceVersion":"6","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4","endpoints":[]}"#;
@@ -182,8 +263,61 @@ mod tests {
         let deadline = Duration::from_secs(10);
         let whole = |known: &Option<Services>| known.as_ref().is_some_and(|known| known.services.len() == 1);
         let known = tokio::time::timeout(deadline, services.wait_for(whole)).await.expect("in time").expect("watching").clone();
-        assert_eq!(known.expect("whole").slices_by_service()[&("default", "web")].len(), 1);
+        let web = ("default".to_owned(), "web".to_owned());
+        assert_eq!(known.expect("whole").get(&web).map(|(_, slices)| slices.len()), Some(1));
         shutdown.cancel();
         tokio::time::timeout(deadline, async { while services.changed().await.is_ok() {} }).await.expect("it ends with the token");
+    }
+
+    #[test]
+    fn what_changed_between_two_moments() {
+        const TWO: &str = "
+kind: Service
+metadata: {namespace: default, name: web}
+---
+kind: Service
+metadata: {namespace: default, name: db}
+";
+        let slice = |name: &str, service: &str, kind: &str| {
+            format!(
+                "---\nkind: EndpointSlice\nmetadata: {{namespace: default, name: {name}, labels: {{kubernetes.io/service-name: {service}}}}}\naddressType: {kind}\nendpoints: []\n"
+            )
+        };
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("", "", &[]),
+            ("", &slice("a", "web", "IPv4"), &["web"]),
+            ("", &slice("a", "web", "IPv6"), &[]),
+            (&slice("a", "web", "IPv4"), &slice("a", "db", "IPv4"), &["db", "web"]),
+            (&slice("a", "web", "IPv4"), "", &["web"]),
+            ("", "---\nkind: Service\nmetadata: {namespace: default, name: db, labels: {x: y}}\n", &["db"]),
+            ("---\nkind: Service\nmetadata: {namespace: default, name: third}\n", "", &["third"]),
+        ];
+        for (old, new, expect) in cases {
+            let [old, new] = [old, new].map(|more| services_of(&format!("{TWO}{more}")));
+            let changed: Vec<String> = new.changed_since(&old).into_iter().map(|(_, name)| name).collect();
+            assert_eq!(changed, *expect);
+        }
+    }
+
+    #[test]
+    fn a_slice_follows_its_label() {
+        let slice = |service: &str| -> EndpointSlice {
+            let labels = [(SERVICE_NAME.to_owned(), service.to_owned())].into();
+            let metadata =
+                ObjectMeta { namespace: Some("default".into()), name: Some("a".into()), labels: Some(labels), ..ObjectMeta::default() };
+            EndpointSlice { metadata, address_type: "IPv4".into(), ..EndpointSlice::default() }
+        };
+        let mut known = Known::default();
+        let mut all = services_of(
+            "kind: Service\nmetadata: {namespace: default, name: web}\n---\nkind: Service\nmetadata: {namespace: default, name: db}\n",
+        );
+        let counts =
+            |all: &Services| ["web", "db"].map(|name| all.get(&("default".into(), name.into())).map_or(0, |(_, slices)| slices.len()));
+        for (event, expect) in
+            [(Event::Apply(slice("web")), [1, 0]), (Event::Apply(slice("db")), [0, 1]), (Event::Delete(slice("db")), [0, 0])]
+        {
+            all.take_slices(known.take(Ok(event)).expect("a change"));
+            assert_eq!(counts(&all), expect);
+        }
     }
 }

@@ -31,8 +31,11 @@ mod probe;
 mod sysctl;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+use imbl::OrdMap;
 
 pub use events::Changes;
 pub use peers::Peers;
@@ -102,10 +105,20 @@ pub struct HostPort {
 /// Everything the node forwards: the whole desired state, applied as one nftables transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forwards {
-    /// Services.
-    pub services: Vec<Forward>,
+    /// The forwards of each Service, such as `default/web`. What two of these maps share need not be looked at to tell them apart. If two
+    /// Services claim one address and port, the first by name has it.
+    pub services: OrdMap<String, Arc<[Forward]>>,
     /// Host ports.
     pub host_ports: Vec<HostPort>,
+}
+
+impl Forwards {
+    /// Forwards, those of one name being a Service.
+    pub fn of(services: impl IntoIterator<Item = Forward>, host_ports: Vec<HostPort>) -> Forwards {
+        let mut named: BTreeMap<String, Vec<Forward>> = BTreeMap::new();
+        services.into_iter().for_each(|forward| named.entry(forward.name.clone()).or_default().push(forward));
+        Forwards { services: named.into_iter().map(|(name, forwards)| (name, Arc::from(forwards))).collect(), host_ports }
+    }
 }
 
 /// How the node's network is laid out.

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::events::Changes;
 use super::ipam::Ipam;
 use super::link::Links;
-use super::nft::rules::{Layout, ruleset};
+use super::nft::rules::Layout;
 use super::nft::{Table, conntrack};
 use super::overlay::{OVERHEAD, Overlay};
 use super::peers::{Peers, mac};
@@ -98,7 +98,7 @@ impl Node {
         let layout = Layout { cluster: config.cluster_cidr, pods: config.pod_cidr, services: config.service_cidr, own: Vec::new() };
         let mut table = Table::open().map_err(netlink("opening", "a netfilter socket"))?;
         let forwards = Forwards::default();
-        table.apply(ruleset(&layout, &forwards)).map_err(netlink("replacing", "nftables table ip orch"))?;
+        table.apply(&layout, &forwards).map_err(netlink("replacing", "nftables table ip orch"))?;
         let rules = Mutex::new(Rules { table, layout, forwards });
         Ok(Node { config, namespace, gateway, links, bridge, mtu, ipam: Mutex::new(ipam), rules, overlay })
     }
@@ -188,7 +188,7 @@ impl Node {
             return Ok(());
         }
         let rules = &mut *rules;
-        rules.table.apply(ruleset(&rules.layout, &forwards)).map_err(netlink("changing", "nftables table ip orch"))?;
+        rules.table.apply(&rules.layout, &forwards).map_err(netlink("changing", "nftables table ip orch"))?;
         let changes = conntrack::changes(&rules.forwards, &forwards);
         rules.forwards = forwards;
         if !changes.is_empty() {
@@ -212,7 +212,7 @@ impl Node {
         if !rules.layout.own.contains(&address) {
             rules.layout.own.push(address);
         }
-        rules.table.apply(ruleset(&rules.layout, &rules.forwards)).map_err(netlink("changing", "nftables table ip orch"))
+        rules.table.apply(&rules.layout, &rules.forwards).map_err(netlink("changing", "nftables table ip orch"))
     }
 }
 

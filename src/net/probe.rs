@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::link::Links;
 use super::nft::Table;
-use super::nft::rules::{Layout, ruleset};
+use super::nft::rules::Layout;
 use super::peers::mac;
 use super::{Forward, Forwards, HostPort, Masquerade, Protocol};
 
@@ -71,9 +71,6 @@ fn nftables() -> io::Result<()> {
     let refused =
         Forward { addresses: vec![IpAddr::from([10, 43, 0, 8])], node_port: None, endpoints: vec![], inside: None, ..service.clone() };
     let sticky = Forward { addresses: vec![IpAddr::from([10, 43, 0, 9])], node_port: None, affinity: Some(60), ..service.clone() };
-    let forwards = Forwards {
-        services: vec![service, refused, sticky],
-        host_ports: vec![HostPort { protocol: Protocol::Udp, address: None, port: 81, to: to(2) }],
-    };
-    Table::open()?.apply(ruleset(&layout, &forwards))
+    let host_port = HostPort { protocol: Protocol::Udp, address: None, port: 81, to: to(2) };
+    Table::open()?.apply(&layout, &Forwards::of([service, refused, sticky], vec![host_port]))
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use orch::net::dns::{Record, Server, Zone};
+use orch::net::dns::{Part, Record, Server, Zone};
 use orch::net::{Attachment, Forward, Forwards, HostPort, Masquerade, Net, NetConfig, Protocol};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -202,7 +202,7 @@ impl Lab {
     }
 
     fn forward_all(&self, services: &[Forward], host_ports: &[HostPort]) {
-        let (net, forwards) = (self.net.clone(), Forwards { services: services.to_vec(), host_ports: host_ports.to_vec() });
+        let (net, forwards) = (self.net.clone(), Forwards::of(services.to_vec(), host_ports.to_vec()));
         self.node.wait(async move { net.forward(forwards).await }).unwrap();
     }
 }
@@ -394,11 +394,12 @@ fn dns_for_pods() {
 
     let Some(lab) = Lab::new() else { return };
     let (a, _) = lab.pod("a");
-    let mut zone = Zone::new("cluster.local");
+    let (mut zone, mut part) = (Zone::new("cluster.local"), Part::default());
     for n in 0..100 {
-        zone.add("many.default.svc", Record::A(Ipv4Addr::new(10, 42, 0, n)));
+        part.add("many.default.svc", Record::A(Ipv4Addr::new(10, 42, 0, n)));
     }
-    zone.add("web.default.svc", Record::A(Ipv4Addr::new(10, 43, 0, 7)));
+    part.add("web.default.svc", Record::A(Ipv4Addr::new(10, 43, 0, 7)));
+    zone.add(&part);
     let net = lab.net.clone();
     let (tell, told) = mpsc::channel();
     let shutdown = tokio_util::sync::CancellationToken::new();

@@ -37,7 +37,7 @@ impl Site {
     }
 
     fn forward(&self, services: Vec<Forward>, host_ports: Vec<HostPort>) {
-        self.wait(|net| async move { net.forward(Forwards { services, host_ports }).await }).unwrap();
+        self.wait(|net| async move { net.forward(Forwards::of(services, host_ports)).await }).unwrap();
     }
 
     /// All that is there for other nodes.

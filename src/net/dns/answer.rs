@@ -200,19 +200,22 @@ pub(crate) fn relayed(request: &Message, theirs: Message) -> Message {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Part;
     use super::*;
 
     fn zone() -> Zone {
         let mut zone = Zone::new("cluster.local");
         let web = zone.full("web.default.svc");
-        zone.add("web.default.svc", Record::A([10, 43, 0, 7].into()));
-        zone.add("_http._tcp.web.default.svc", Record::Srv { port: 80, target: web.clone() });
-        zone.point([10, 43, 0, 7].into(), web.clone());
-        zone.add("out.default.svc", Record::Cname("example.com".into()));
-        zone.add("in.default.svc", Record::Cname(web));
-        zone.add("dns-version", Record::Txt("1.1.0".into()));
-        zone.add("db.default.svc", Record::A([10, 42, 0, 2].into()));
-        zone.add("db-0.db.default.svc", Record::A([10, 42, 0, 2].into()));
+        let mut part = Part::default();
+        part.add("web.default.svc", Record::A([10, 43, 0, 7].into()));
+        part.add("_http._tcp.web.default.svc", Record::Srv { port: 80, target: web.clone() });
+        part.point([10, 43, 0, 7].into(), web.clone());
+        part.add("out.default.svc", Record::Cname("example.com".into()));
+        part.add("in.default.svc", Record::Cname(web));
+        part.add("dns-version", Record::Txt("1.1.0".into()));
+        part.add("db.default.svc", Record::A([10, 42, 0, 2].into()));
+        part.add("db-0.db.default.svc", Record::A([10, 42, 0, 2].into()));
+        zone.add(&part);
         zone
     }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use answer::{Answer, answer};
 use forward::Forwarder;
 pub use forward::upstreams_of;
-pub use zone::{Record, Zone};
+pub use zone::{Part, Record, Zone};
 
 /// The largest answer over UDP, whatever the client says it can take: larger ones would be fragmented on some networks.
 const LARGEST_DATAGRAM: u16 = 1232;
@@ -259,9 +259,9 @@ mod tests {
     #[test]
     fn what_is_too_long_is_truncated() {
         let mut zone = Zone::new("cluster.local");
-        for n in 0..200u8 {
-            zone.add("many.default.svc", Record::A([10, 42, 0, n].into()));
-        }
+        let mut part = Part::default();
+        (0..200u8).for_each(|n| part.add("many.default.svc", Record::A([10, 42, 0, n].into())));
+        zone.add(&part);
         let mut request = Message::query();
         let name = hickory_proto::rr::Name::from_ascii("many.default.svc.cluster.local.").expect("a name");
         request.add_query(hickory_proto::op::Query::query(name, hickory_proto::rr::RecordType::A));

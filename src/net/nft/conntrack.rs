@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use imbl::ordmap::DiffItem;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
 use super::super::netlink::{Attrs, Channel, attribute};
-use super::super::{Forwards, Protocol};
+use super::super::{Forward, Forwards, HostPort, Protocol};
 
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
@@ -33,15 +34,15 @@ pub(crate) struct Flow {
 /// Where UDP goes: from an address (`None`: any of the node's) and port to these.
 type Targets = BTreeMap<(Option<Ipv4Addr>, u16), BTreeSet<SocketAddr>>;
 
-fn targets(forwards: &Forwards) -> Targets {
+fn targets<'a>(services: impl Iterator<Item = &'a Forward>, host_ports: &[HostPort]) -> Targets {
     let mut targets = Targets::new();
-    for forward in forwards.services.iter().filter(|f| f.protocol == Protocol::Udp) {
+    for forward in services.filter(|f| f.protocol == Protocol::Udp) {
         let at = forward.addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some((Some(*a), forward.port)) } else { None });
         for key in at.chain(forward.node_port.map(|port| (None, port))) {
             targets.entry(key).or_default().extend(forward.endpoints.iter().chain(forward.inside.iter().flatten()));
         }
     }
-    for port in forwards.host_ports.iter().filter(|p| p.protocol == Protocol::Udp) {
+    for port in host_ports.iter().filter(|p| p.protocol == Protocol::Udp) {
         match port.address {
             Some(IpAddr::V4(address)) => targets.entry((Some(address), port.port)).or_default().insert(port.to),
             None => targets.entry((None, port.port)).or_default().insert(port.to),
@@ -51,9 +52,21 @@ fn targets(forwards: &Forwards) -> Targets {
     targets
 }
 
-/// What changed for UDP between the two: the places whose flows must be looked at, with where they may go now.
+/// What changed for UDP between the two: the places whose flows must be looked at, with where they may go now. Services that are the same in
+/// both are not looked at.
 pub(crate) fn changes(old: &Forwards, new: &Forwards) -> Changes {
-    let (was, is) = (targets(old), targets(new));
+    let (mut gone, mut come): (Vec<&Forward>, Vec<&Forward>) = (Vec::new(), Vec::new());
+    for item in old.services.diff(&new.services) {
+        match item {
+            DiffItem::Add(_, is) => come.extend(is.iter()),
+            DiffItem::Update { old: (_, was), new: (_, is) } => {
+                gone.extend(was.iter());
+                come.extend(is.iter());
+            }
+            DiffItem::Remove(_, was) => gone.extend(was.iter()),
+        }
+    }
+    let (was, is) = (targets(gone.into_iter(), &old.host_ports), targets(come.into_iter(), &new.host_ports));
     let keys: BTreeSet<_> = was.keys().chain(is.keys()).copied().collect();
     Changes(
         keys.into_iter().filter(|key| was.get(key) != is.get(key)).map(|key| (key, is.get(&key).cloned().unwrap_or_default())).collect(),
@@ -110,25 +123,23 @@ fn end(tuple: &[u8], address: u16, port: u16) -> Option<SocketAddrV4> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Forward, Masquerade};
+    use super::super::super::Masquerade;
     use super::*;
 
     fn forwards(endpoints: &[&str]) -> Forwards {
         let endpoints = endpoints.iter().map(|e| e.parse().expect("an address")).collect();
-        Forwards {
-            services: vec![Forward {
-                name: "dns".into(),
-                protocol: Protocol::Udp,
-                addresses: vec!["10.43.0.9".parse().expect("an address")],
-                port: 53,
-                node_port: Some(30053),
-                endpoints,
-                affinity: None,
-                inside: None,
-                masquerade: Masquerade::FromOutside,
-            }],
-            host_ports: vec![],
-        }
+        let forward = Forward {
+            name: "dns".into(),
+            protocol: Protocol::Udp,
+            addresses: vec!["10.43.0.9".parse().expect("an address")],
+            port: 53,
+            node_port: Some(30053),
+            endpoints,
+            affinity: None,
+            inside: None,
+            masquerade: Masquerade::FromOutside,
+        };
+        Forwards::of([forward], vec![])
     }
 
     fn check(old: &[&str], new: &[&str], sent_to: &str, answered_by: &str, stale: bool) {

@@ -135,7 +135,7 @@ fn set(name: &str, key: &[Field], kind: Kind, flags: u32, id: u32) -> Attrs {
     let (more, data) = match kind {
         Kind::Set => (0, None),
         Kind::Timed(_) => (TIMEOUT | EVAL, None),
-        Kind::Map(fields) | Kind::IndexMap(fields) => (MAP, Some((type_of(fields), Some(4 * fields.len() as u32)))),
+        Kind::Map(fields) => (MAP, Some((type_of(fields), Some(4 * fields.len() as u32)))),
         Kind::VerdictMap | Kind::IndexVerdictMap => (MAP, Some((VERDICT_TYPE, None))),
     };
     let mut set = attrs().text(1, TABLE).text(2, name).u32(3, flags | more).u32(4, type_of(key)).u32(5, 4 * key.len() as u32);

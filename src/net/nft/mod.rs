@@ -3,7 +3,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`model`] | chains, rules, sets and maps as data |
-//! | [`rules`] | [`Forwards`](super::Forwards) to a [`Ruleset`](model::Ruleset), pure |
+//! | [`rules`] | [`Forwards`](super::Forwards) to what they need in the table, pure |
+//! | [`claims`] | who needs what, and what of the table a change concerns, pure |
 //! | [`diff`] | two rulesets to the messages that lead from one to the other, pure |
 //! | [`encode`] | a message to bytes |
 //! | [`conntrack`] | which translated UDP flows are stale, and their deletion |
@@ -11,6 +12,7 @@
 //! Invariants: a change is one kernel transaction, so packets meet the old rules or the new ones, never a mixture. At the first apply the
 //! table is replaced whole, whatever it holds. Tables of others are never read or touched. IPv4 only.
 
+pub(crate) mod claims;
 pub(crate) mod conntrack;
 pub(crate) mod diff;
 pub(crate) mod encode;
@@ -19,16 +21,25 @@ pub(crate) mod rules;
 
 use std::io;
 
+use super::Forwards;
 use super::netlink::{Channel, Refusal};
+use claims::Claims;
 use diff::{Message, diff, replace};
-use model::Ruleset;
+use rules::Layout;
 
 pub(crate) const NETLINK_NETFILTER: isize = 12;
 
 /// The table as last applied, and the socket to change it.
 pub(crate) struct Table {
     channel: Channel,
-    applied: Option<Ruleset>,
+    applied: Option<Applied>,
+}
+
+/// What the kernel's table was made from.
+struct Applied {
+    layout: Layout,
+    forwards: Forwards,
+    claims: Claims,
 }
 
 impl Table {
@@ -42,13 +53,17 @@ impl Table {
         &self.channel
     }
 
-    /// Makes the kernel's table this one. Should the difference be refused, because somebody else changed our table, it is replaced whole.
-    pub fn apply(&mut self, new: Ruleset) -> io::Result<()> {
-        if let Some(old) = &self.applied {
-            let messages = diff(old, &new);
+    /// Makes the kernel's table that of these forwards; work is proportional to what changed since the last time. Should the difference be
+    /// refused, because somebody else changed our table, it is replaced whole.
+    pub fn apply(&mut self, layout: &Layout, new: &Forwards) -> io::Result<()> {
+        let shared = rules::base_sets();
+        if let Some(mut applied) = self.applied.take().filter(|applied| applied.layout == *layout) {
+            let (was, is) = applied.claims.change(rules::changes(layout, &applied.forwards, new), &shared);
+            let messages = diff(&was, &is);
             match self.send(&messages) {
                 Ok(()) => {
-                    self.applied = Some(new);
+                    applied.forwards = new.clone();
+                    self.applied = Some(applied);
                     return Ok(());
                 }
                 Err(refusal) => {
@@ -57,9 +72,11 @@ impl Table {
                 }
             }
         }
-        self.applied = None;
-        self.send(&replace(&new)).map_err(|refusal| refusal.source)?;
-        self.applied = Some(new);
+        let mut claims = Claims::default();
+        let (_, mut whole) = claims.change(rules::changes(layout, &Forwards::default(), new), &shared);
+        whole.extend(rules::base(layout));
+        self.send(&replace(&whole)).map_err(|refusal| refusal.source)?;
+        self.applied = Some(Applied { layout: layout.clone(), forwards: new.clone(), claims });
         Ok(())
     }
 

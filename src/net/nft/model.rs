@@ -163,6 +163,8 @@ pub(crate) enum Field {
     Address = 7,
     Protocol = 12,
     Port = 13,
+    /// Any 32 bits.
+    Mark = 19,
 }
 
 /// What a set or map holds.
@@ -173,9 +175,8 @@ pub(crate) enum Kind {
     Timed(u32),
     /// A map to such a value.
     Map(&'static [Field]),
-    /// A map from a random number, numbered by the rule.
-    IndexMap(&'static [Field]),
     VerdictMap,
+    /// A verdict map from a random number, numbered by the rule.
     IndexVerdictMap,
 }
 
@@ -199,6 +200,19 @@ impl Set {
 pub(crate) struct Ruleset {
     pub chains: BTreeMap<String, Chain>,
     pub sets: BTreeMap<String, Set>,
+}
+
+impl Ruleset {
+    /// Adds what is in another: chains and sets of other names, elements of other keys.
+    pub fn extend(&mut self, other: Ruleset) {
+        self.chains.extend(other.chains);
+        for (name, set) in other.sets {
+            match self.sets.get_mut(&name) {
+                Some(known) => known.elements.extend(set.elements),
+                None => drop(self.sets.insert(name, set)),
+            }
+        }
+    }
 }
 
 /// `RTN_LOCAL`.

@@ -2,20 +2,25 @@
 //!
 //! - `services` (from prerouting and output): the destination is looked up once in `service-ips` or `node-ports`, whose verdicts lead
 //!   to the chain of one forward. A look-up costs the same for ten Services and ten thousand.
-//! - the chain of a forward marks what must be masqueraded and chooses an endpoint at random; with session affinity each endpoint has
-//!   a chain and a set of recent clients.
+//! - the chain of a forward marks what must be masqueraded and chooses an endpoint at random: by a number, from `endpoints`, which all
+//!   forwards share (the kernel takes far longer to make a map for each); with session affinity each endpoint has a chain and a set of
+//!   recent clients.
 //! - `check` (from input, forward and output): what nobody answers is refused at once: a Service without endpoints, another port of a
 //!   Service's address, an unassigned Service address (dropped, as upstream).
 //! - `postrouting`: masquerade of what is marked, of a pod that reached itself, and of what leaves the cluster.
 //!
-//! When two forwards claim one address and port, the first has it. Not forwarded: node ports on loopback addresses (as upstream's
+//! When two Services claim one address and port, the first by name has it. Not forwarded: node ports on loopback addresses (as upstream's
 //! nftables mode), and IPv6.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use sha2::{Digest, Sha256};
 
-use super::super::{Forward, Forwards, Masquerade, Protocol};
+use super::super::{Forward, Forwards, HostPort, Masquerade, Protocol};
+use super::claims::{Change, Fragment};
 use super::model::{Chain, Ct, Data, Expr, Fib, Field, Hook, Kind, Reg, Rule, Ruleset, Set, Verdict};
 
 /// The packet mark of what is to be masqueraded, as upstream's kube-proxy.
@@ -28,9 +33,13 @@ const CT_DNAT: u32 = 1 << 5;
 const ADDRESS_PORT: &[Field] = &[Field::Address, Field::Port];
 const VIRTUAL: &[Field] = &[Field::Address, Field::Protocol, Field::Port];
 const NODE_PORT: &[Field] = &[Field::Protocol, Field::Port];
+/// Two for the forward, one for the number of the endpoint.
+const ENDPOINT: &[Field] = &[Field::Mark, Field::Mark, Field::Mark];
+/// The owner of the host ports. No Service is called so.
+const HOST_PORTS: &str = "";
 
 /// What the rules need to know of the node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// All pods of the cluster.
     pub cluster: ipnet::Ipv4Net,
@@ -42,29 +51,51 @@ pub(crate) struct Layout {
     pub own: Vec<Ipv4Addr>,
 }
 
-/// The whole table.
-pub(crate) fn ruleset(layout: &Layout, forwards: &Forwards) -> Ruleset {
+/// What is there without any forward.
+pub(crate) fn base(layout: &Layout) -> Ruleset {
     let mut ruleset = Ruleset { chains: base_chains(layout), sets: base_sets() };
-    for address in &layout.own {
-        insert(&mut ruleset, "own-addresses", address.octets().to_vec(), Data::None);
-    }
-    for forward in &forwards.services {
-        add_forward(&mut ruleset, layout, forward);
-    }
-    for port in &forwards.host_ports {
-        let SocketAddr::V4(to) = port.to else { continue };
-        let value = Data::Value(endpoint_bytes(to));
-        match port.address {
-            Some(IpAddr::V4(address)) => insert(&mut ruleset, "host-ports-at", virtual_key(address, port.protocol, port.port), value),
-            None => insert(&mut ruleset, "host-ports", port_key(port.protocol, port.port), value),
-            Some(IpAddr::V6(_)) => continue,
-        };
-        hairpin(&mut ruleset, layout, to);
-    }
+    let own = &mut ruleset.sets.get_mut("own-addresses").expect("a base set").elements;
+    own.extend(layout.own.iter().map(|address| (address.octets().to_vec(), Data::None)));
     ruleset
 }
 
-fn base_sets() -> std::collections::BTreeMap<String, Set> {
+/// Whose part of the table differs between the two. Work is proportional to the change.
+pub(crate) fn changes(layout: &Layout, old: &Forwards, new: &Forwards) -> Vec<Change> {
+    let of = |forwards: &[Forward]| {
+        let mut fragment = Fragment::default();
+        forwards.iter().for_each(|forward| add_forward(&mut fragment, layout, forward));
+        fragment
+    };
+    let change = |item: DiffItem<'_, '_, String, Arc<[Forward]>>| match item {
+        DiffItem::Add(owner, is) => Change { owner: owner.clone(), was: Fragment::default(), is: of(is) },
+        DiffItem::Update { old: (owner, was), new: (_, is) } => Change { owner: owner.clone(), was: of(was), is: of(is) },
+        DiffItem::Remove(owner, was) => Change { owner: owner.clone(), was: of(was), is: Fragment::default() },
+    };
+    let mut changes: Vec<Change> = old.services.diff(&new.services).map(change).collect();
+    if old.host_ports != new.host_ports {
+        let of = |ports| host_ports(layout, ports);
+        changes.push(Change { owner: HOST_PORTS.into(), was: of(&old.host_ports), is: of(&new.host_ports) });
+    }
+    changes
+}
+
+fn host_ports(layout: &Layout, ports: &[HostPort]) -> Fragment {
+    let mut fragment = Fragment::default();
+    for port in ports {
+        let SocketAddr::V4(to) = port.to else { continue };
+        let value = Data::Value(endpoint_bytes(to));
+        match port.address {
+            Some(IpAddr::V4(address)) => insert(&mut fragment, "host-ports-at", virtual_key(address, port.protocol, port.port), value),
+            None => insert(&mut fragment, "host-ports", port_key(port.protocol, port.port), value),
+            Some(IpAddr::V6(_)) => continue,
+        };
+        hairpin(&mut fragment, layout, to);
+    }
+    fragment
+}
+
+/// The sets that all forwards share, without elements.
+pub(crate) fn base_sets() -> BTreeMap<String, Set> {
     [
         ("service-ips", VIRTUAL, Kind::VerdictMap),
         ("node-ports", NODE_PORT, Kind::VerdictMap),
@@ -72,6 +103,7 @@ fn base_sets() -> std::collections::BTreeMap<String, Set> {
         ("refused-node-ports", NODE_PORT, Kind::VerdictMap),
         ("host-ports", NODE_PORT, Kind::Map(ADDRESS_PORT)),
         ("host-ports-at", VIRTUAL, Kind::Map(ADDRESS_PORT)),
+        ("endpoints", ENDPOINT, Kind::Map(ADDRESS_PORT)),
         ("cluster-ips", &[Field::Address], Kind::Set),
         ("own-addresses", &[Field::Address], Kind::Set),
         ("hairpin", &[Field::Address, Field::Address], Kind::Set),
@@ -81,7 +113,7 @@ fn base_sets() -> std::collections::BTreeMap<String, Set> {
     .collect()
 }
 
-fn base_chains(layout: &Layout) -> std::collections::BTreeMap<String, Chain> {
+fn base_chains(layout: &Layout) -> BTreeMap<String, Chain> {
     let hook = |kind, number, priority| Some(Hook { kind, number, priority });
     let jump = |to: &str| vec![Rule::new().verdict(Verdict::Jump(to.into()))];
     let new = |to: &str| vec![Rule::new().ct_bit(Ct::State, CT_NEW, 0).verdict(Verdict::Jump(to.into()))];
@@ -141,20 +173,15 @@ fn postrouting(layout: &Layout) -> Vec<Rule> {
     ]
 }
 
-/// Puts an element in; says whether the place was free.
-fn insert(ruleset: &mut Ruleset, set: &str, key: Vec<u8>, data: Data) -> bool {
-    let elements = &mut ruleset.sets.get_mut(set).expect("the base sets are always there").elements;
-    let free = !elements.contains_key(&key);
-    if free {
-        elements.insert(key, data);
-    }
-    free
+/// Claims an element, unless the same owner did so already.
+fn insert(fragment: &mut Fragment, set: &'static str, key: Vec<u8>, data: Data) {
+    fragment.elements.entry((set, key)).or_insert(data);
 }
 
-fn hairpin(ruleset: &mut Ruleset, layout: &Layout, to: SocketAddrV4) {
+fn hairpin(fragment: &mut Fragment, layout: &Layout, to: SocketAddrV4) {
     if layout.pods.contains(to.ip()) {
         let pair = [to.ip().octets(), to.ip().octets()].concat();
-        insert(ruleset, "hairpin", pair, Data::None);
+        insert(fragment, "hairpin", pair, Data::None);
     }
 }
 
@@ -185,19 +212,33 @@ fn only_v4(endpoints: &[SocketAddr]) -> Vec<SocketAddrV4> {
     endpoints.iter().filter_map(|e| if let SocketAddr::V4(e) = e { Some(*e) } else { None }).collect()
 }
 
-/// 64 bits of a name: enough to tell all Services of a cluster apart.
-fn short_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// 64 bits of a text: enough to tell all Services of a cluster apart.
+#[derive(Clone, Copy)]
+struct Id([u8; 8]);
+
+impl Id {
+    fn of(text: &str) -> Id {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
+        Id(bytes)
+    }
 }
 
-fn add_forward(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward) {
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+fn add_forward(fragment: &mut Fragment, layout: &Layout, forward: &Forward) {
     let endpoints = only_v4(&forward.endpoints);
     let inside = forward.inside.as_deref().map(only_v4);
     // The name of the chain holds what the forward *is*, not where it goes, so that it lives on when endpoints change.
-    let id = short_hash(&format!(
+    let what = format!(
         "{} {:?} {:?} {} {:?} {:?}",
         forward.name, forward.protocol, forward.addresses, forward.port, forward.node_port, forward.affinity
-    ));
+    );
+    let id = Id::of(&what);
     let reachable = !endpoints.is_empty() || inside.as_ref().is_some_and(|inside| !inside.is_empty());
     let chain = format!("svc-{id}");
     let (ips, ports, verdict) = if reachable {
@@ -205,40 +246,40 @@ fn add_forward(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward) {
     } else {
         ("refused-ips", "refused-node-ports", Verdict::Goto("refuse".into()))
     };
-    let mut used = false;
     for address in forward.addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }) {
-        used |= insert(ruleset, ips, virtual_key(address, forward.protocol, forward.port), Data::Verdict(verdict.clone()));
+        insert(fragment, ips, virtual_key(address, forward.protocol, forward.port), Data::Verdict(verdict.clone()));
         if layout.services.contains(&address) && !layout.own.contains(&address) {
-            insert(ruleset, "cluster-ips", address.octets().to_vec(), Data::None);
+            insert(fragment, "cluster-ips", address.octets().to_vec(), Data::None);
         }
     }
     if let Some(port) = forward.node_port {
-        used |= insert(ruleset, ports, port_key(forward.protocol, port), Data::Verdict(verdict));
+        insert(fragment, ports, port_key(forward.protocol, port), Data::Verdict(verdict));
     }
-    if !used || !reachable {
+    if !reachable {
         return;
     }
     let mut rules = Vec::new();
     if let Some(inside) = &inside {
-        rules.extend(way_inside(ruleset, layout, forward, &id, inside));
+        rules.extend(way_inside(fragment, layout, forward, &what, inside));
     }
     match forward.masquerade {
         Masquerade::Never => {}
         Masquerade::FromOutside => rules.push(Rule::new().source(0).within(0, layout.cluster, false).mark(MASQUERADE, 0)),
         Masquerade::Always => rules.push(Rule::new().mark(MASQUERADE, 0)),
     }
-    rules.extend(choose(ruleset, layout, forward, &id, &endpoints));
+    rules.extend(choose(fragment, layout, forward, id, &endpoints));
     if let Some(first) = rules.first_mut() {
         *first = std::mem::take(first).note(&forward.name);
     }
-    ruleset.chains.insert(chain, Chain { hook: None, rules });
+    fragment.chains.insert(chain, Chain { hook: None, rules });
 }
 
 /// Clients inside the cluster, and the node itself, are led to other endpoints than the rest of the world.
-fn way_inside(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &str, inside: &[SocketAddrV4]) -> Vec<Rule> {
+fn way_inside(fragment: &mut Fragment, layout: &Layout, forward: &Forward, what: &str, inside: &[SocketAddrV4]) -> Vec<Rule> {
+    let id = Id::of(&format!("{what} inside"));
     let chain = format!("in-{id}");
-    let rules = choose(ruleset, layout, forward, &format!("{id}-in"), inside);
-    ruleset.chains.insert(chain.clone(), Chain { hook: None, rules });
+    let rules = choose(fragment, layout, forward, id, inside);
+    fragment.chains.insert(chain.clone(), Chain { hook: None, rules });
     let goto = Verdict::Goto(chain);
     vec![
         Rule::new().source(0).within(0, layout.cluster, true).verdict(goto.clone()),
@@ -247,9 +288,9 @@ fn way_inside(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &st
 }
 
 /// The rules that end at one of the endpoints. None: the packet is dropped, for it may not be answered here.
-fn choose(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &str, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
+fn choose(fragment: &mut Fragment, layout: &Layout, forward: &Forward, id: Id, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
     for endpoint in endpoints {
-        hairpin(ruleset, layout, *endpoint);
+        hairpin(fragment, layout, *endpoint);
     }
     let dnat = Expr::Dnat { address: Reg(0), port: Reg(1) };
     let load = |endpoint: SocketAddrV4| {
@@ -260,17 +301,20 @@ fn choose(ruleset: &mut Ruleset, layout: &Layout, forward: &Forward, id: &str, e
             .then(dnat.clone())
     };
     if let Some(seconds) = forward.affinity.filter(|_| endpoints.len() > 1) {
-        return choose_with_affinity(ruleset, id, seconds, endpoints, load);
+        return choose_with_affinity(fragment, id, seconds, endpoints, load);
     }
     match endpoints {
         [] => vec![Rule::new().verdict(Verdict::Drop)],
         [one] => vec![load(*one)],
         many => {
-            let elements = many.iter().enumerate().map(|(n, e)| (index_key(n), Data::Value(endpoint_bytes(*e)))).collect();
+            for (n, endpoint) in many.iter().enumerate() {
+                insert(fragment, "endpoints", [&id.0[..], &index_key(n)].concat(), Data::Value(endpoint_bytes(*endpoint)));
+            }
             vec![
                 Rule::new()
-                    .then(Expr::Random { below: many.len() as u32, to: Reg(0) })
-                    .then(Expr::OwnMap { kind: Kind::IndexMap(ADDRESS_PORT), elements, key: Reg(0), to: Reg(0) })
+                    .then(Expr::Load { to: Reg(0), value: id.0.to_vec() })
+                    .then(Expr::Random { below: many.len() as u32, to: Reg(2) })
+                    .then(Expr::Map { map: "endpoints".into(), key: Reg(0), to: Reg(0) })
                     .then(dnat),
             ]
         }
@@ -284,8 +328,8 @@ fn index_key(n: usize) -> Vec<u8> {
 /// Each endpoint has a chain and a set of the clients it served lately. A client found in one goes there again and stays in the set; any other
 /// is sent somewhere and remembered.
 fn choose_with_affinity(
-    ruleset: &mut Ruleset,
-    id: &str,
+    fragment: &mut Fragment,
+    id: Id,
     seconds: u32,
     endpoints: &[SocketAddrV4],
     load: impl Fn(SocketAddrV4) -> Rule,
@@ -293,11 +337,11 @@ fn choose_with_affinity(
     let mut rules = Vec::new();
     let mut elements = Vec::new();
     for (n, endpoint) in endpoints.iter().enumerate() {
-        let hash = short_hash(&format!("{id} {endpoint} {seconds}"));
+        let hash = Id::of(&format!("{id} {endpoint} {seconds}"));
         let (chain, set) = (format!("ep-{hash}"), format!("clients-{hash}"));
-        ruleset.sets.insert(set.clone(), Set::new(&[Field::Address], Kind::Timed(seconds)));
+        fragment.sets.insert(set.clone(), Set::new(&[Field::Address], Kind::Timed(seconds)));
         let remember = Rule::new().source(0).then(Expr::Update { set: set.clone(), key: Reg(0) });
-        ruleset.chains.insert(chain.clone(), Chain { hook: None, rules: vec![remember, load(*endpoint)] });
+        fragment.chains.insert(chain.clone(), Chain { hook: None, rules: vec![remember, load(*endpoint)] });
         rules.push(Rule::new().source(0).then(Expr::InSet { set, key: Reg(0) }).verdict(Verdict::Goto(chain.clone())));
         elements.push((index_key(n), Data::Verdict(Verdict::Goto(chain))));
     }
@@ -312,6 +356,7 @@ fn choose_with_affinity(
 
 #[cfg(test)]
 mod tests {
+    use super::super::claims::Claims;
     use super::super::diff::{Message, diff};
     use super::*;
 
@@ -336,16 +381,30 @@ mod tests {
     }
 
     fn table(services: Vec<Forward>) -> Ruleset {
-        ruleset(&layout(), &Forwards { services, host_ports: vec![] })
+        let new = Forwards::of(services, vec![]);
+        let (_, mut all) = Claims::default().change(changes(&layout(), &Forwards::default(), &new), &base_sets());
+        all.extend(base(&layout()));
+        all
     }
 
     #[test]
     fn a_change_costs_the_same_among_thousands() {
-        let many = |last: &[&str]| (0..2000).map(|n| service(n, if n == 1999 { last } else { &["10.42.1.9:8080"] })).collect();
-        let (old, new) = (table(many(&["10.42.1.1:8080"])), table(many(&["10.42.1.1:8080", "10.42.1.2:8080"])));
-        assert_eq!(diff(&old, &old), []);
-        let messages = diff(&old, &new);
-        assert!(matches!(&messages[0], Message::Flush(_)) && messages.len() == 3, "{messages:?}");
+        let many = |last: &[&str]| Forwards::of((0..2000).map(|n| service(n, if n == 1999 { last } else { &["10.42.1.9:8080"] })), vec![]);
+        let old = many(&["10.42.1.1:8080"]);
+        let mut new = old.clone();
+        let changed = many(&["10.42.1.1:8080", "10.42.1.2:8080"]).services["default/s1999:http"].clone();
+        new.services.insert("default/s1999:http".into(), changed);
+        assert!(changes(&layout(), &old, &old).is_empty());
+        let mut claims = Claims::default();
+        claims.change(changes(&layout(), &Forwards::default(), &old), &base_sets());
+        let (was, is) = claims.change(changes(&layout(), &old, &new), &base_sets());
+        assert!(was.chains.len() == 1 && is.chains.len() == 1, "{was:?} {is:?}");
+        let messages = diff(&was, &is);
+        assert!(matches!(&messages[0], Message::Flush(_)) && messages.len() == 4, "{messages:?}");
+        assert!(
+            matches!(&messages[3], Message::AddElements { set, elements } if set == "endpoints" && elements.len() == 2),
+            "{messages:?}"
+        );
     }
 
     #[test]
@@ -357,13 +416,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_claim_wins() {
+    fn the_first_by_name_has_the_address() {
         let (first, mut second) = (service(7, &["10.42.0.2:80"]), service(7, &["10.42.0.3:80"]));
         second.name = "default/thief:http".into();
-        assert_eq!(table(vec![first.clone(), second]), {
-            // Only the hairpin of the loser would differ, and it is not looked at.
-            table(vec![first])
-        });
+        let both = table(vec![second, first.clone()]);
+        assert_eq!(both.sets["service-ips"], table(vec![first]).sets["service-ips"]);
     }
 
     #[test]
