@@ -255,7 +255,7 @@ pub async fn start<R: Runtime>(
     tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images)), shutdown.clone()));
     tasks.spawn(until(Box::pin(peers::run(client.clone(), net.clone(), config.node_name.clone())), shutdown.clone()));
     let mut groups = qos::Keeper::new(context.clone());
-    if groups.update(&[]).await {
+    if groups.update(None).await {
         context.events.node(&config.node_name, false, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods".into());
     }
     tasks.spawn(until(Box::pin(groups.run(pods.clone())), shutdown.clone()));

@@ -35,11 +35,9 @@ pub struct Capacity {
     pub huge_pages: Vec<Pages>,
 }
 
-/// The groups and their limits, from the top.
-pub fn groups<'a>(node: &Capacity, pods: impl IntoIterator<Item = &'a Pod>) -> Vec<(String, Value)> {
-    let burstable = pods.into_iter().filter(|pod| !is_terminal(pod) && qos_class(pod) == "Burstable");
-    let requested = burstable.filter_map(|pod| whole(pod.spec.as_ref()?, Column::Requests).get("cpu"));
-    let requested = requested.fold(0i64, |sum, cpu| sum.saturating_add(cpu.milli()));
+/// The groups and their limits, from the top. As long as the pods are not known, what follows them is left as it is: an agent that starts
+/// beside pods that run must not starve them.
+pub fn groups(node: &Capacity, pods: Option<&[Arc<Pod>]>) -> Vec<(String, Value)> {
     let weighs = |milli| json!({"cpu": {"shares": shares(milli)}});
     let huge: Vec<(String, i64)> =
         node.huge_pages.iter().map(|pages| (huge_pages::resource(pages.size), pages.size * pages.count)).collect();
@@ -49,29 +47,35 @@ pub fn groups<'a>(node: &Capacity, pods: impl IntoIterator<Item = &'a Pod>) -> V
         "pids": {"limit": node.pids},
         "hugepageLimits": huge_pages::limits(&node.huge_pages, huge.iter().map(|(name, bytes)| (name.as_str(), *bytes))),
     });
-    vec![
-        (ROOT_CGROUP.into(), all),
-        (class_cgroup("Burstable"), weighs(requested.min(i64::from(i32::MAX)))),
-        (class_cgroup("BestEffort"), weighs(0)),
-    ]
+    let mut groups = vec![(ROOT_CGROUP.into(), all), (class_cgroup("BestEffort"), weighs(0))];
+    groups.extend(pods.map(|pods| (class_cgroup("Burstable"), weighs(burstable_cpu(pods)))));
+    groups
+}
+
+/// Thousandths of CPU that Burstable pods ask for, those that have ended aside.
+fn burstable_cpu(pods: &[Arc<Pod>]) -> i64 {
+    let burstable = pods.iter().filter(|pod| !is_terminal(pod) && qos_class(pod) == "Burstable");
+    let requested = burstable.filter_map(|pod| whole(pod.spec.as_ref()?, Column::Requests).get("cpu"));
+    requested.fold(0i64, |sum, cpu| sum.saturating_add(cpu.milli())).min(i64::from(i32::MAX))
 }
 
 /// See the module.
 pub struct Keeper<R: Runtime> {
     context: Arc<Context<R>>,
     done: BTreeMap<String, Value>,
+    failed: bool,
 }
 
 impl<R: Runtime> Keeper<R> {
     /// Nothing is done yet.
     pub fn new(context: Arc<Context<R>>) -> Keeper<R> {
-        Keeper { context, done: BTreeMap::new() }
+        Keeper { context, done: BTreeMap::new(), failed: false }
     }
 
     /// Makes the groups what they should be with these pods. Says whether they are; a failure is an event of the node.
-    pub async fn update(&mut self, pods: &[Arc<Pod>]) -> bool {
-        let mut good = true;
-        for (path, limits) in groups(&self.context.capacity, pods.iter().map(|pod| &**pod)) {
+    pub async fn update(&mut self, pods: Option<&[Arc<Pod>]>) -> bool {
+        self.failed = false;
+        for (path, limits) in groups(&self.context.capacity, pods) {
             if self.done.get(&path) == Some(&limits) {
                 continue;
             }
@@ -82,11 +86,11 @@ impl<R: Runtime> Keeper<R> {
                     tracing::warn!(why, group = path, "the limits of a group above pods can't be set, trying again");
                     let message = format!("Failed to update Node Allocatable Limits {path:?}: {why}");
                     self.context.events.node(node, true, "FailedNodeAllocatableEnforcement", message);
-                    good = false;
+                    self.failed = true;
                 }
             }
         }
-        good
+        !self.failed
     }
 
     async fn apply(&self, path: &str, limits: &Value) -> Result<(), String> {
@@ -94,17 +98,19 @@ impl<R: Runtime> Keeper<R> {
         self.context.runtime.limit_group(path, &limits).await.map_err(|e| e.to_string())
     }
 
-    /// Follows the pods for ever.
-    pub async fn run(mut self, pods: Pods) -> Result<(), AgentError> {
+    /// Follows all changes of the pods after this call, for ever.
+    pub fn run(mut self, pods: Pods) -> impl Future<Output = Result<(), AgentError>> + Send {
         let mut changed = pods.changed();
-        loop {
-            let good = self.update(&pods.pods()).await;
-            tokio::select! {
-                // Ends with the agent only.
-                ended = changed.changed() => if ended.is_err() {
-                    return Ok(());
-                },
-                () = tokio::time::sleep(RETRY), if !good => {}
+        async move {
+            loop {
+                tokio::select! {
+                    // Ends with the agent only.
+                    ended = changed.changed() => if ended.is_err() {
+                        return Ok(());
+                    },
+                    () = tokio::time::sleep(RETRY), if self.failed => {}
+                }
+                self.update(Some(&pods.pods())).await;
             }
         }
     }
@@ -130,9 +136,11 @@ mod tests {
         let node = Capacity { cpu: 2000, memory: 4096, pids: 32768, huge_pages: vec![Pages { size: 2 << 20, count: 3 }] };
         let huge = json!([{"pageSize": "2MB", "limit": 6 << 20}]);
         let all = json!({"cpu": {"shares": 2048}, "memory": {"limit": 4096}, "pids": {"limit": 32768}, "hugepageLimits": huge});
-        let root = ("orch".to_owned(), all);
         let class = |name: &str, shares: i64| (format!("orch/{name}"), json!({"cpu": {"shares": shares}}));
-        assert_eq!(groups(&node, &pods), [root.clone(), class("burstable", 1024), class("besteffort", 2)]);
-        assert_eq!(groups(&node, []), [root, class("burstable", 2), class("besteffort", 2)]);
+        let fixed = [("orch".to_owned(), all), class("besteffort", 2)];
+        let with = |shares: i64| [&fixed[..], &[class("burstable", shares)]].concat();
+        assert_eq!(groups(&node, Some(&pods.map(Arc::new))), with(1024));
+        assert_eq!(groups(&node, Some(&[])), with(2));
+        assert_eq!(groups(&node, None), fixed);
     }
 }
