@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::Api;
 use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use tower::ServiceBuilder;
@@ -21,6 +22,9 @@ pub use kube::Client;
 
 /// How long a connection may be silent before it is asked whether it lives, and how long the answer may take.
 const PING: Duration = Duration::from_secs(10);
+
+/// The longest pause between attempts to watch: whoever comes back after having been cut off should not act on what was for long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a client can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +119,30 @@ pub enum Change<K> {
     Gone(K),
 }
 
+/// The usual pauses, up to [`LONGEST_PAUSE`]; the longest vary, so that not all clients of a server come back at once.
+#[derive(Default)]
+struct Pauses(watcher::DefaultBackoff);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_PAUSE.mul_f64(rand::random_range(0.5..1.0))))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// Watches a set for ever: whole at first and after every relist, then change by change.
 pub fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Change<K>> + Send
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let stream = watcher(api, config).default_backoff();
+    let stream = watcher(api, config).backoff(Pauses::default());
     let mut list = Vec::new();
     stream.filter_map(move |event| {
         let change = match event {

@@ -25,6 +25,9 @@ pub use token::{TokenArgs, TokenCommand};
 /// Where configuration is looked for when nobody says otherwise.
 const CONFIG_FILE: &str = "/etc/orch/config.yaml";
 
+/// The shortest silence that may mean something: an agent reports every second then.
+const LEAST_GRACE: Duration = Duration::from_secs(4);
+
 /// A complete Kubernetes in one executable.
 #[derive(Debug, Parser)]
 #[command(name = "orch", version, propagate_version = true, max_term_width = 120)]
@@ -105,6 +108,15 @@ pub struct ServerArgs {
     /// How long the certificates live that are signed for nodes and others; they may ask for less
     #[arg(long, env = "ORCH_CLUSTER_SIGNING_DURATION", default_value = "8760h", value_name = "DURATION")]
     pub cluster_signing_duration: String,
+    /// How long a node may be silent before it counts as unreachable; nodes report at least four times as often
+    #[arg(long, env = "ORCH_NODE_MONITOR_GRACE_PERIOD", default_value = "50s", value_name = "DURATION")]
+    pub node_monitor_grace_period: String,
+    /// How long pods that do not say so themselves stay on a node that is not ready
+    #[arg(long, env = "ORCH_DEFAULT_NOT_READY_TOLERATION_SECONDS", default_value_t = 300, value_name = "SECONDS")]
+    pub default_not_ready_toleration_seconds: u32,
+    /// How long pods that do not say so themselves stay on a node that is unreachable
+    #[arg(long, env = "ORCH_DEFAULT_UNREACHABLE_TOLERATION_SECONDS", default_value_t = 300, value_name = "SECONDS")]
+    pub default_unreachable_toleration_seconds: u32,
     /// Which Secrets and other resources are encrypted at rest, and with which keys (upstream's EncryptionConfiguration)
     /// [default: Secrets, with a key of our own in DIR/cred]
     #[arg(long, env = "ORCH_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
@@ -342,6 +354,12 @@ pub struct ServerConfig {
     pub auth: AuthConfig,
     /// Longest life of a certificate that is signed for others.
     pub signing_duration: Duration,
+    /// How long a node may be silent.
+    pub node_grace: Duration,
+    /// Seconds that pods stay on a node that is not ready, unless they say so themselves.
+    pub not_ready_toleration: u32,
+    /// The same on a node that is unreachable.
+    pub unreachable_toleration: u32,
     /// Whether to run an agent.
     pub agent: bool,
     /// The user's encryption configuration.
@@ -427,6 +445,10 @@ impl ServerConfig {
         if signing_duration.is_zero() {
             return Err(invalid("cluster-signing-duration", "it must be more than nothing".into()));
         }
+        let node_grace = duration("node-monitor-grace-period", &args.node_monitor_grace_period)?;
+        if node_grace < LEAST_GRACE {
+            return Err(invalid("node-monitor-grace-period", format!("nodes can't report so often; it must be at least {LEAST_GRACE:?}")));
+        }
         let seats = args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight);
         if seats == 0 {
             return Err(invalid("max-requests-inflight", "with --max-mutating-requests-inflight it must be more than 0".into()));
@@ -443,6 +465,9 @@ impl ServerConfig {
             token: args.token,
             auth: AuthConfig::resolve(args.auth)?,
             signing_duration,
+            node_grace,
+            not_ready_toleration: args.default_not_ready_toleration_seconds,
+            unreachable_toleration: args.default_unreachable_toleration_seconds,
             agent: !args.disable_agent,
             encryption: args.encryption_provider_config.as_deref().map(absolute).transpose()?,
             seats,
@@ -648,6 +673,7 @@ mod tests {
             ("", &["--cluster-cidr=x"], "invalid value"),
             ("", &["--request-timeout=1"], "--request-timeout: time: missing unit in duration \"1\""),
             ("", &["--request-timeout=0s"], "more than nothing"),
+            ("", &["--node-monitor-grace-period=3s"], "at least 4s"),
             ("", &["--audit-log-path=-"], "add --audit-policy-file"),
             ("", &["--max-requests-inflight=0", "--max-mutating-requests-inflight=0"], "must be more than 0"),
         ];

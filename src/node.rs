@@ -88,6 +88,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
         key_hash: member.key_hash(),
         labels: node.labels.clone(),
         taints: node.taints.clone(),
+        lease_seconds: cluster.lease_seconds,
         kubelet_port: agent::http::PORT,
         max_pods: MAX_PODS,
         pod_pids: node.pod_pids,

@@ -8,14 +8,15 @@
 
 mod live;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -36,6 +37,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 10_000;
 /// Pause after a failed accept: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Clients that do not trust the server are told of this often at most: each comes back at once.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why serving ended early.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +69,14 @@ impl Peer {
 }
 
 /// Serves `router` until `shutdown`, then finishes what is in flight. `name` is for the log. What `identify` makes of a connection's
-/// other end becomes an extension of its requests; an error refuses the connection.
+/// other end becomes an extension of its requests; an error refuses the connection. `arrived` is told, before the handshake, at which of
+/// this machine's addresses a client arrived.
 pub async fn serve<I: Clone + Send + Sync + 'static>(
     name: &'static str,
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     router: Router,
+    arrived: impl Fn(IpAddr) + Clone + Send + Sync + 'static,
     identify: impl Fn(&Peer) -> Result<I, String> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -101,7 +107,11 @@ pub async fn serve<I: Clone + Send + Sync + 'static>(
             tracing::debug!(%address, %error, "setting TCP_NODELAY");
         }
         let (acceptor, router, shutdown, identify) = (acceptor.clone(), router.clone(), shutdown.clone(), identify.clone());
+        let arrived = arrived.clone();
         connections.spawn(async move {
+            if let Ok(at) = stream.local_addr() {
+                arrived(at.ip().to_canonical());
+            }
             connection(stream, address, acceptor, router, identify, shutdown).await;
             drop(slot);
         });
@@ -111,6 +121,22 @@ pub async fn serve<I: Clone + Send + Sync + 'static>(
         tracing::warn!(left = connections.len(), "connections did not end in time; dropping them");
     }
     Ok(())
+}
+
+/// Whether a client says that it does not accept the certificate that it was shown.
+fn distrusts(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
+    matches!(alert, BadCertificate | CertificateExpired | CertificateUnknown | UnknownCA)
+}
+
+fn is_time_to_tell() -> bool {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock();
+    let due = told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+    if due {
+        *told = Some(Instant::now());
+    }
+    due
 }
 
 /// Serves one connection to its end.
@@ -129,6 +155,11 @@ pub async fn connection<I: Clone + Send + Sync + 'static>(
             let refused = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
             match refused {
                 Some(rustls::Error::InvalidCertificate(why)) => tracing::info!(%address, error = %why, "refused a client's certificate"),
+                Some(rustls::Error::AlertReceived(alert)) if distrusts(*alert) => {
+                    if is_time_to_tell() {
+                        tracing::info!(%address, ?alert, "a client does not accept this server's certificate");
+                    }
+                }
                 _ => tracing::debug!(%address, %error, "TLS handshake"),
             }
             return;

@@ -79,6 +79,8 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Taints for the Node when it registers.
     pub taints: Vec<Taint>,
+    /// How long its Lease holds, in seconds; it is renewed four times as often.
+    pub lease_seconds: u32,
     /// Port on which log, exec and port-forward are served.
     pub kubelet_port: u16,
     /// How many pods fit.
@@ -252,8 +254,9 @@ pub async fn start<R: Runtime>(
     };
     tasks.spawn(until(Box::pin(services_watch(client.clone(), services_send)), shutdown.clone()));
     tasks.spawn(until(Box::pin(node::heartbeat(client.clone(), config.clone())), shutdown.clone()));
-    tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images)), shutdown.clone()));
-    tasks.spawn(until(Box::pin(peers::run(client.clone(), net.clone(), config.node_name.clone())), shutdown.clone()));
+    let (own, known) = watch::channel(node::Own::Unknown);
+    tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images, known)), shutdown.clone()));
+    tasks.spawn(until(Box::pin(peers::run(client.clone(), net.clone(), config.node_name.clone(), own)), shutdown.clone()));
     let mut groups = qos::Keeper::new(context.clone());
     if groups.update(None).await {
         context.events.node(&config.node_name, false, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods".into());

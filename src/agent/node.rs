@@ -17,19 +17,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::edge::ImageStore;
 use super::huge_pages::{self, Pages};
 use super::qos::Capacity;
-use super::{AgentConfig, AgentError};
+use super::{AgentConfig, AgentError, join};
 use crate::api::cluster::KEY_ANNOTATION;
 use crate::api::quantity;
 use crate::client::{Change, Client, changes, code};
 
 /// Version that the node reports.
 pub const VERSION: &str = "v1.37.0+orch";
-/// How often the Lease is renewed, and pressure is measured.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often pressure is measured (upstream's `nodeStatusUpdateFrequency`).
+const MEASURE: Duration = Duration::from_secs(10);
+/// The Lease is renewed this many times while it holds.
+const RENEWALS: u32 = 4;
 /// How often an unchanged status is reported.
 const REPORT: Duration = Duration::from_secs(300);
 /// Memory kept free, as upstream's default hard eviction threshold.
@@ -327,20 +330,57 @@ pub async fn pod_cidr(client: &Client, config: &AgentConfig, node: Node) -> Resu
     }
 }
 
+/// What the API has of this node's own Node, as far as it is known.
+#[derive(Clone, Debug)]
+pub enum Own {
+    /// Not heard of yet.
+    Unknown,
+    /// As it was told last.
+    There(Box<Node>),
+    /// Somebody deleted it.
+    Gone,
+}
+
+impl Own {
+    /// Whether the Node must be told anew what was `sent` in its revision `rev`: it is gone, or somebody has said something else since, such
+    /// as the server that this node is unreachable.
+    fn contradicts(&self, sent: &NodeStatus, rev: u64) -> bool {
+        match self {
+            Own::Unknown => false,
+            Own::Gone => true,
+            Own::There(node) => {
+                let has = |wanted: &NodeCondition| {
+                    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+                    conditions.into_iter().any(|held| held.type_ == wanted.type_ && held.status == wanted.status)
+                };
+                revision(node) > rev && !sent.conditions.iter().flatten().all(has)
+            }
+        }
+    }
+}
+
+/// The revision of an object; 0 if it has none.
+fn revision(node: &Node) -> u64 {
+    node.metadata.resource_version.as_deref().and_then(|rev| rev.parse().ok()).unwrap_or(0)
+}
+
 /// Renews the Lease for ever.
 pub async fn heartbeat(client: Client, config: Arc<AgentConfig>) -> Result<(), AgentError> {
     let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
     let name = &config.node_name;
+    let holds = Duration::from_secs(config.lease_seconds.into());
+    let seconds = i32::try_from(config.lease_seconds).unwrap_or(i32::MAX);
+    let mut renewed_at = tokio::time::Instant::now();
     loop {
         let now = MicroTime(Timestamp::now());
-        let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now}});
+        let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now}});
         let mut renewed = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         if renewed.as_ref().is_err_and(|error| code(error) == Some(404)) {
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(name.clone()), namespace: Some("kube-node-lease".into()), ..ObjectMeta::default() },
                 spec: Some(LeaseSpec {
                     holder_identity: Some(name.clone()),
-                    lease_duration_seconds: Some(40),
+                    lease_duration_seconds: Some(seconds),
                     renew_time: Some(now),
                     ..LeaseSpec::default()
                 }),
@@ -348,31 +388,41 @@ pub async fn heartbeat(client: Client, config: Arc<AgentConfig>) -> Result<(), A
             renewed = api.create(&PostParams::default(), &lease).await;
         }
         let next = match renewed {
-            Ok(_) => HEARTBEAT,
+            Ok(_) => {
+                renewed_at = tokio::time::Instant::now();
+                holds / RENEWALS
+            }
             Err(error) => {
-                tracing::warn!(%error, node = name, "the node's lease can't be renewed, trying again");
-                Duration::from_secs(2)
+                let (why, advice) = join::explain(&error, renewed_at.elapsed() > holds);
+                tracing::warn!(error = why, node = name, "the node's lease can't be renewed, trying again{advice}");
+                Duration::from_secs(2).min(holds / RENEWALS)
             }
         };
         tokio::time::sleep(next).await;
     }
 }
 
-/// Reports the node's status for ever: on change, and every five minutes.
-pub async fn keep_status(client: Client, config: Arc<AgentConfig>, store: Arc<dyn ImageStore>) -> Result<(), AgentError> {
+/// Reports the node's status for ever: on change, when the API has something else, and every five minutes.
+pub async fn keep_status(
+    client: Client,
+    config: Arc<AgentConfig>,
+    store: Arc<dyn ImageStore>,
+    mut own: watch::Receiver<Own>,
+) -> Result<(), AgentError> {
     let api: Api<Node> = Api::all(client);
     let name = &config.node_name;
-    let mut sent: Option<NodeStatus> = None;
+    let mut sent: Option<(NodeStatus, u64)> = None;
     let mut reported: Option<tokio::time::Instant> = None;
     loop {
         let machine = measure(&config.data_dir)?;
-        let old = sent.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        let old = sent.as_ref().and_then(|(sent, _)| sent.conditions.clone()).unwrap_or_default();
         let status = status(&config, &machine, true, &old, images(&*store).await);
         let due = reported.is_none_or(|at| at.elapsed() >= REPORT);
-        if due || sent.as_ref().is_none_or(|sent| timeless(sent) != timeless(&status)) {
+        let news = own.borrow_and_update().clone();
+        if due || sent.as_ref().is_none_or(|(sent, rev)| timeless(sent) != timeless(&status) || news.contradicts(sent, *rev)) {
             let body = json!({"status": status});
             match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
-                Ok(_) => (sent, reported) = (Some(status), Some(tokio::time::Instant::now())),
+                Ok(node) => (sent, reported) = (Some((status, revision(&node))), Some(tokio::time::Instant::now())),
                 Err(error) if code(&error) == Some(404) => {
                     tracing::warn!(node = name, "the Node was deleted, registering it again");
                     register(&api.clone().into_client(), &config, &machine, &*store).await?;
@@ -386,7 +436,19 @@ pub async fn keep_status(client: Client, config: Arc<AgentConfig>, store: Arc<dy
                 }
             }
         }
-        tokio::time::sleep(HEARTBEAT).await;
+        // Only what is told from now on: the last news may be from before this report.
+        let contradicted = async {
+            while own.changed().await.is_ok() {
+                if sent.as_ref().is_some_and(|(sent, rev)| own.borrow_and_update().contradicts(sent, *rev)) {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = tokio::time::sleep(MEASURE) => {}
+            () = contradicted => {}
+        }
     }
 }
 
@@ -409,6 +471,33 @@ mod tests {
         let machine = measure(Path::new("/")).unwrap();
         assert!(machine.cpus >= 1 && machine.memory > 1 << 20 && machine.disk > 0, "{machine:?}");
         assert!(machine.memory_free <= machine.memory && machine.disk_free <= machine.disk);
+    }
+
+    #[test]
+    fn who_contradicts() {
+        let node = |rev: u64, ready: &str| -> Own {
+            let yaml = format!("{{metadata: {{resourceVersion: '{rev}'}}, status: {{conditions: [{{type: Ready, status: '{ready}'}}]}}}}");
+            Own::There(Box::new(serde_yaml::from_str(&yaml).unwrap()))
+        };
+        let Own::There(sent) = node(5, "True") else { unreachable!() };
+        let sent = sent.status.unwrap();
+        for (own, want) in [
+            (Own::Unknown, false),
+            (Own::Gone, true),
+            (node(6, "True"), false),
+            (node(6, "Unknown"), true),
+            // From before the report.
+            (node(4, "Unknown"), false),
+            (
+                Own::There(Box::new(Node {
+                    metadata: ObjectMeta { resource_version: Some("7".into()), ..ObjectMeta::default() },
+                    ..Node::default()
+                })),
+                true,
+            ),
+        ] {
+            assert_eq!(own.contradicts(&sent, 5), want, "{own:?}");
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
 use kube::runtime::watcher;
+use tokio::sync::watch;
 
 use super::AgentError;
+use super::node::Own;
 use crate::client::{Change, Client, changes};
 use crate::net::{Net, NetError, Peers};
 
@@ -73,8 +75,19 @@ fn learn(places: &mut Places, change: Change<Node>) {
     }
 }
 
-/// Keeps the ways true for ever. They stay when the agent ends: pods talk on.
-pub(super) async fn run(client: Client, net: Net, own: String) -> Result<(), AgentError> {
+/// What a change says of the node's own Node; `None`: nothing.
+fn of_own(change: &Change<Node>, own: &str) -> Option<Own> {
+    let is_own = |node: &&Node| node.metadata.name.as_deref() == Some(own);
+    let there = |node: &Node| Own::There(Box::new(node.clone()));
+    match change {
+        Change::Reset(nodes) => Some(nodes.iter().find(is_own).map_or(Own::Gone, there)),
+        Change::Set(node) => Some(node).filter(is_own).map(there),
+        Change::Gone(node) => Some(node).filter(is_own).map(|_| Own::Gone),
+    }
+}
+
+/// Keeps the ways true for ever. They stay when the agent ends: pods talk on. What the API has of the node itself is told to `told_own`.
+pub(super) async fn run(client: Client, net: Net, own: String, told_own: watch::Sender<Own>) -> Result<(), AgentError> {
     let mut links = net.changes()?;
     let mut nodes = std::pin::pin!(changes(Api::<Node>::all(client), watcher::Config::default()));
     let (mut places, mut told) = (Places::new(), None);
@@ -84,6 +97,9 @@ pub(super) async fn run(client: Client, net: Net, own: String) -> Result<(), Age
         tokio::select! {
             change = nodes.next() => {
                 let Some(change) = change else { return Ok(()) };
+                if let Some(news) = of_own(&change, &own) {
+                    told_own.send_replace(news);
+                }
                 let before = places.clone();
                 learn(&mut places, change);
                 if told.is_some() && places == before {

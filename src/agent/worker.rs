@@ -62,8 +62,8 @@ pub enum Done {
     Stopped(String),
     /// Sandbox, network and volumes are gone.
     Removed(Result<(), String>),
-    /// This status was sent.
-    Sent(Box<PodStatus>, Result<(), kube::Error>),
+    /// This status was sent, and made this revision of the pod.
+    Sent(Box<PodStatus>, Result<u64, kube::Error>),
     /// The pod was deleted from the API.
     Deleted(Result<(), kube::Error>),
 }
@@ -86,6 +86,8 @@ pub struct Worker<R: Runtime> {
     /// Of each running container: its end, and the end of its patience.
     ends: HashMap<String, (CancellationToken, CancellationToken)>,
     sent: PodStatus,
+    /// The pod's revision that holds it.
+    sent_in: u64,
     sending: bool,
     send_failures: u32,
     send_after: Option<Timestamp>,
@@ -106,7 +108,7 @@ impl<R: Runtime> Worker<R> {
         if let Some((sandbox, ip)) = &found {
             have.sandbox = Sandbox::Ready { pid: sandbox.pid, ip: *ip };
         }
-        let sent = report::own(pod.status.clone().unwrap_or_default());
+        let (sent, sent_in) = (report::own(pod.status.clone().unwrap_or_default()), report::revision(&pod));
         let mut worker = Worker {
             job: Job { context, pod },
             pods,
@@ -120,6 +122,7 @@ impl<R: Runtime> Worker<R> {
             probes: HashMap::new(),
             ends: HashMap::new(),
             sent,
+            sent_in,
             sending: false,
             send_failures: 0,
             send_after: None,

@@ -178,6 +178,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         service_cidr: "10.43.0.0/16".parse().unwrap(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
+        lease_seconds: 40,
         kubelet_port: 10250,
         max_pods: 110,
         pod_pids: None,
@@ -273,6 +274,25 @@ async fn a_life() {
     assert_eq!(deletes.len(), 1);
     assert_eq!((&deletes[0]["gracePeriodSeconds"], &deletes[0]["preconditions"]["uid"]), (&json!(0), &json!("u")));
     assert!(!scene.home.path().join("pods/u").exists() && !scene.home.path().join("log/pods/d_p_u").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_say_of_its_health_is_put_right() {
+    let mut one = pod("{containers: [{name: a, image: x}]}");
+    let mut scene = scene(one.clone(), 0);
+    let status = scene.until("running", 0).await;
+    one.status = serde_json::from_value(status).unwrap();
+    one.metadata.resource_version = Some("7".into());
+    let _ = scene.inbox.send(Message::Pod(Arc::new(one.clone())));
+    // As the server writes when it does not hear of the node.
+    for condition in one.status.as_mut().unwrap().conditions.as_mut().unwrap() {
+        condition.status = "False".into();
+    }
+    one.metadata.resource_version = Some("8".into());
+    let _ = scene.inbox.send(Message::Pod(Arc::new(one)));
+    let status = scene.until("running", 0).await;
+    let ready = status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap();
+    assert_eq!(ready["status"], "True");
 }
 
 #[tokio::test(start_paused = true)]

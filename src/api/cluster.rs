@@ -25,7 +25,12 @@ pub struct Cluster {
     pub domain: String,
     /// Where machines that join find the API.
     pub server: String,
+    /// How long, in seconds, a node's Lease holds; it is renewed four times as often.
+    pub lease_seconds: u32,
 }
+
+/// Upstream's default of `nodeLeaseDurationSeconds`.
+pub const LEASE_SECONDS: u32 = 40;
 
 impl Cluster {
     /// As data of the ConfigMap.
@@ -36,6 +41,7 @@ impl Cluster {
             ("clusterDNS", self.dns.to_string()),
             ("clusterDomain", self.domain.clone()),
             ("server", self.server.clone()),
+            ("leaseDurationSeconds", self.lease_seconds.to_string()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -52,6 +58,11 @@ impl Cluster {
             dns: value(data, "clusterDNS")?,
             domain: value(data, "clusterDomain")?,
             server: value(data, "server")?,
+            // Servers of before do not say it.
+            lease_seconds: match data.contains_key("leaseDurationSeconds") {
+                true => value::<std::num::NonZero<u32>>(data, "leaseDurationSeconds")?.get(),
+                false => LEASE_SECONDS,
+            },
         })
     }
 }
@@ -68,9 +79,14 @@ mod tests {
             dns: [10, 43, 0, 10].into(),
             domain: "cluster.local".into(),
             server: "https://192.0.2.1:6443".into(),
+            lease_seconds: 8,
         };
         let mut data = cluster.write();
-        assert_eq!(Cluster::read(&data), Ok(cluster));
+        assert_eq!(Cluster::read(&data), Ok(cluster.clone()));
+        data.insert("leaseDurationSeconds".into(), "0".into());
+        assert!(Cluster::read(&data).unwrap_err().contains("leaseDurationSeconds"));
+        data.remove("leaseDurationSeconds");
+        assert_eq!(Cluster::read(&data), Ok(Cluster { lease_seconds: 40, ..cluster }));
         data.insert("clusterDNS".into(), "x".into());
         assert_eq!(Cluster::read(&data).unwrap_err(), "kube-system/orch-cluster: clusterDNS: \"x\": invalid IPv4 address syntax");
         data.remove("clusterDNS");

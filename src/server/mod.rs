@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::cluster::Cluster;
+use crate::api::cluster::{Cluster, LEASE_SECONDS};
 use crate::api::join_token::AuthorityHash;
 use crate::api::{Rev, Status};
 use crate::config::ServerConfig;
@@ -181,7 +181,12 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let ports = RegistryConfig::default().node_port_range;
     let outbound = Outbound::new(store.clone(), Some(pki.front_proxy()));
     let parts = Parts {
-        config: RegistryConfig { service_cidr: config.service_cidr.into(), node_port_range: ports },
+        config: RegistryConfig {
+            service_cidr: config.service_cidr.into(),
+            node_port_range: ports,
+            not_ready_toleration: config.not_ready_toleration,
+            unreachable_toleration: config.unreachable_toleration,
+        },
         extensions: Arc::new(CustomKinds::new(outbound.clone())),
         callout: Arc::new(callouts::Webhooks(outbound.clone())),
         without: registry::plugins_without(&config.enable_admission_plugins, &config.disable_admission_plugins)
@@ -214,9 +219,19 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let (tls, stop) = (Arc::new(pki.server_tls()?), stopping.clone());
     let (clients, front_proxies) = pki.identify()?;
     let identify = http::Identify { clients, front_proxies };
+    let covering = pki.clone();
+    let arrived = move |at| match covering.cover(at) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            address = %at,
+            "clients reach this server at an address that it did not know; its certificate is for it now. If that is its new address, \
+             restart the server, for pods and new machines to be told of it"
+        ),
+        Err(error) => tracing::error!(%error, address = %at, "the certificate of the server can't be made to cover an address"),
+    };
     tasks.spawn(async move {
         let identify = move |peer: &transport::Peer| identify.peer(peer);
-        if let Err(error) = transport::serve("API", listener, tls, http::router(app), identify, stop).await {
+        if let Err(error) = transport::serve("API", listener, tls, http::router(app), arrived, identify, stop).await {
             tracing::error!(%error, "the API stopped");
         }
     });
@@ -314,6 +329,7 @@ fn cluster(config: &ServerConfig) -> Cluster {
         dns: config.dns_ip(),
         domain: config.cluster_domain.clone(),
         server: format!("https://{}", advertised(config)),
+        lease_seconds: u32::try_from(config.node_grace.as_secs()).unwrap_or(u32::MAX).min(LEASE_SECONDS),
     }
 }
 
@@ -328,6 +344,7 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
     Ok(ControllersConfig {
         pki: pki.clone(),
         signing: config.signing_duration,
+        node_grace: config.node_grace,
         authority,
         tokens: Arc::new(token_key(config, pki)?),
         trust: controllers::Trust {

@@ -40,6 +40,9 @@ use crate::transport::LiveCertificate;
 /// Least time between two looks at what is due.
 const PAUSE: Duration = Duration::from_secs(3600);
 
+/// Names and addresses in the API server's certificate at most, so that a machine of many addresses does not make it ever larger.
+const MOST_NAMES: usize = 100;
+
 /// Why there are no certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
@@ -136,7 +139,7 @@ pub struct Pki {
     /// Signs front proxies only, so that nobody else can speak for others.
     front_authority: Authority,
     /// Names and addresses of the API server.
-    server_names: Vec<String>,
+    server_names: Mutex<Vec<String>>,
     admin: Mutex<Identity>,
     server: Arc<LiveCertificate>,
     kubelet_client: Arc<LiveCertificate>,
@@ -160,7 +163,7 @@ impl Pki {
         let authority = Authority::open(&dir.join("ca.pem"), "orch-ca")?;
         let front_authority = Authority::open(&dir.join("front-proxy-ca.pem"), "front-proxy-ca")?;
         let pki = Pki {
-            server_names: config.server_names(),
+            server_names: Mutex::new(config.server_names()),
             admin: Mutex::new(authority.leaf(&dir.join("admin.pem"), &client("kubernetes-admin", "system:masters"))?),
             server: Arc::default(),
             kubelet_client: Arc::default(),
@@ -180,7 +183,7 @@ impl Pki {
         let server = Request {
             common_name: "kube-apiserver".into(),
             organization: None,
-            names: self.server_names.clone(),
+            names: self.server_names.lock().clone(),
             purpose: Purpose::Server,
         };
         let admin = self.authority.leaf(&self.dir.join("admin.pem"), &client("kubernetes-admin", "system:masters"))?;
@@ -200,6 +203,24 @@ impl Pki {
             live.set(&chain, &identity.key_pem, &provider()).map_err(|error| PkiError::Damaged { path, what: error.to_string() })?;
         }
         Ok(due)
+    }
+
+    /// Makes the API server's certificate cover an address of this machine at which a client arrived, should it not. Whether it had to:
+    /// the machine got that address after the server's start. Loopback addresses are not worth it.
+    pub fn cover(&self, address: IpAddr) -> Result<bool, PkiError> {
+        if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+            return Ok(false);
+        }
+        let name = address.to_string();
+        {
+            let mut names = self.server_names.lock();
+            if names.contains(&name) || names.len() >= MOST_NAMES {
+                return Ok(false);
+            }
+            names.push(name);
+            names.sort();
+        }
+        self.renew().map(|_| true)
     }
 
     /// The CA's certificate, PEM: what clients trust.

@@ -47,7 +47,7 @@ struct Known {
 
 /// What all tasks share.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     known: Mutex<BTreeMap<String, Known>>,
     /// Events as watched: name, value, revision.
     seen: Mutex<Vec<(String, u64, u64)>>,
@@ -74,7 +74,7 @@ fn value(object: &Value) -> u64 {
 }
 
 /// Writes one value after the other into maps of its own until told to stop.
-async fn write(shared: Arc<Shared>, kubeconfig: PathBuf, writer: usize) {
+pub(crate) async fn write(shared: Arc<Shared>, kubeconfig: PathBuf, writer: usize) {
     let client = api::client(&kubeconfig).await.unwrap();
     let mut n = 0;
     while !shared.stopping() {
@@ -104,7 +104,7 @@ async fn write(shared: Arc<Shared>, kubeconfig: PathBuf, writer: usize) {
 }
 
 /// Watches from the last revision seen, again and again.
-async fn watch(shared: Arc<Shared>, kubeconfig: PathBuf) {
+pub(crate) async fn watch(shared: Arc<Shared>, kubeconfig: PathBuf) {
     let client = api::client(&kubeconfig).await.unwrap();
     let mut last = 0;
     while !shared.stopping() {
@@ -200,7 +200,12 @@ fn kill_9_loses_nothing() {
 }
 
 /// Ends the writers, lets the watch catch up, and compares.
-fn finish(cluster: &Cluster, shared: &Arc<Shared>, mut tasks: Vec<tokio::task::JoinHandle<()>>, runtime: tokio::runtime::Runtime) {
+pub(crate) fn finish(
+    cluster: &Cluster,
+    shared: &Arc<Shared>,
+    mut tasks: Vec<tokio::task::JoinHandle<()>>,
+    runtime: tokio::runtime::Runtime,
+) {
     let watcher = tasks.pop().unwrap();
     shared.stop.store(true, Ordering::Relaxed);
     for task in tasks {

@@ -36,6 +36,11 @@ impl Agent {
         self.process = Some(Process::spawn(&self.host, &args, "agent.log"));
     }
 
+    /// From its next start on it looks for the server here.
+    pub fn join_at(&mut self, url: &str) {
+        self.args[1] = format!("--join={url}");
+    }
+
     /// Runs it to its failure within a while; what it printed.
     pub fn fails(&self, more: &[&str]) -> String {
         let output = self.host.limited(Duration::from_secs(30), ORCH).args(&self.args).args(more).output().unwrap();

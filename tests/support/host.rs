@@ -140,6 +140,24 @@ impl Host {
 
     /// Processes of this host whose command line contains `marker`: pid (as seen from the test) and start time.
     pub fn processes(&self, marker: &str) -> Vec<(u32, String)> {
+        self.eye().processes(marker)
+    }
+
+    /// For looking at its processes from elsewhere.
+    pub fn eye(&self) -> Eye {
+        Eye { init: self.init }
+    }
+}
+
+/// Looks at the processes of a host, also while somebody else works with the host.
+#[derive(Clone, Copy)]
+pub struct Eye {
+    init: u32,
+}
+
+impl Eye {
+    /// See [`Host::processes`].
+    pub fn processes(&self, marker: &str) -> Vec<(u32, String)> {
         let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -149,8 +167,7 @@ impl Host {
             if !line.contains(marker) || !self.owns(pid) || namespace(pid) == namespace(std::process::id()) {
                 continue;
             }
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19).map(str::to_owned));
+            let start = stat(pid, 19);
             found.extend(start.map(|start| (pid, start)));
         }
         found.sort();
@@ -158,21 +175,28 @@ impl Host {
     }
 
     /// Whether a process is in this host's pid namespace or one below it.
-    fn owns(&self, pid: u32) -> bool {
+    pub fn owns(&self, pid: u32) -> bool {
+        self.root_of(pid).is_some()
+    }
+
+    /// The child of the host's first process that a process descends from, or is: of a container's, its shim.
+    pub fn root_of(&self, pid: u32) -> Option<u32> {
         let mut pid = pid;
         for _ in 0..64 {
-            if pid == self.init {
-                return true;
-            }
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-            match parent {
-                Some(parent) if parent > 1 => pid = parent,
-                _ => return false,
+            match stat(pid, 1)?.parse().ok()? {
+                parent if parent == self.init || pid == self.init => return Some(pid),
+                parent if parent > 1 => pid = parent,
+                _ => return None,
             }
         }
-        false
+        None
     }
+}
+
+/// A field of /proc/PID/stat, counted from the state as 0.
+fn stat(pid: u32, field: usize) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(field).map(str::to_owned))
 }
 
 impl Drop for Host {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cluster::ORCH;
 use super::host::{Host, checked};
 use super::{eventually, fetch, step, which};
 
@@ -77,6 +78,19 @@ impl Registry {
         let registry = Registry { child };
         eventually(Duration::from_secs(20), "the registry answers", || fetch(ADDRESS, "/v2/"));
         registry
+    }
+}
+
+/// Brings images of the registry on one host into the stores of others.
+pub fn carry(from: &Host, images: &[&str], to: &[&Host]) {
+    for image in images {
+        let archive = from.dir.join(format!("{}.tar", image.replace(':', "-")));
+        let archive = archive.display();
+        let target = format!("docker-archive:{archive}:{image}");
+        from.sh(&format!("skopeo --insecure-policy copy --quiet --src-tls-verify=false docker://{ADDRESS}/{image} {target}"));
+        for host in to {
+            host.sh(&format!("{ORCH} image import --data-dir $HOME/data {archive}"));
+        }
     }
 }
 

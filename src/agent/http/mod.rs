@@ -68,7 +68,7 @@ pub async fn serve<R: Runtime>(
         .route("/pods", get(list_pods::<R>))
         .route_layer(axum::middleware::from_fn(only_the_api_server));
     let router = Router::new().route("/healthz", get(|| async { "ok" })).merge(guarded).with_state(Arc::new(Shared { pods, runtime }));
-    transport::serve("kubelet", listener, tls, router, identify, shutdown).await
+    transport::serve("kubelet", listener, tls, router, |_| {}, identify, shutdown).await
 }
 
 /// The common name of whoever talks to this node, as an extension of its requests.

@@ -145,7 +145,10 @@ pub enum JoinError {
         why: String,
     },
     /// Nobody answers.
-    #[error("the server at {at} can't be reached: {why}")]
+    #[error(
+        "the server at {at} can't be reached: {why}; if it has another address now, restart this agent with --join for it: a node stays the \
+         same node"
+    )]
     Unreachable {
         /// The server.
         at: String,
@@ -229,6 +232,28 @@ fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Certi
         return refusal(inner);
     }
     error.source().and_then(refusal)
+}
+
+/// What went wrong with the server that a node talks to, and what may be done about it, which is nothing where waiting is all. `long`: it
+/// has been so for a while.
+pub fn explain(error: &kube::Error, long: bool) -> (String, &'static str) {
+    let advice = match (refusal(error), code(error)) {
+        (Some(CertificateError::UnknownIssuer | CertificateError::BadSignature), _) => {
+            "; the server is not certified by the authority of the cluster that this machine is a node of: if the cluster was made anew, run \
+             `orch reset` here and join again with a token of the new one"
+        }
+        (Some(_), _) => {
+            "; the server's certificate can't be accepted: check both clocks, and whether the server knows the address of --join \
+             (its --tls-san)"
+        }
+        (None, Some(401)) => "; the cluster does not accept this node's certificate: restart this agent with --token to get another",
+        (None, None) if long => {
+            "; if the server has another address now, restart this agent with --join for it: it stays the same node, and containers keep \
+             running"
+        }
+        (None, _) => "",
+    };
+    (chain(error), advice)
 }
 
 /// Host and port of `url`.

@@ -1,7 +1,7 @@
 //! What a worker tells: the status to the API, the pod to the other parts of the node; and what keeps volumes true.
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::task::AbortHandle;
@@ -49,6 +49,16 @@ impl<R: Runtime> Worker<R> {
         own(status(&self.job.pod, &old, &self.have, self.job.context.config.node_ip, self.now()))
     }
 
+    /// Whether somebody has said something else of the pod's health since this agent last did, such as the server that did not hear of the
+    /// node for a while.
+    fn is_contradicted(&self) -> bool {
+        let held = self.job.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut held = held.filter(|condition| CONDITIONS.contains(&&*condition.type_));
+        let said =
+            |held: &PodCondition| self.sent.conditions.iter().flatten().any(|sent| sent.type_ == held.type_ && sent.status == held.status);
+        revision(&self.job.pod) > self.sent_in && !held.all(said)
+    }
+
     /// Tells the API and the other parts of the node what changed.
     pub(super) fn publish(&mut self) {
         self.pods.set(self.job.uid(), &self.job.pod, &self.have);
@@ -58,7 +68,7 @@ impl<R: Runtime> Worker<R> {
         }
         self.send_after = None;
         let status = self.current_status();
-        if status == self.sent {
+        if status == self.sent && !self.is_contradicted() {
             return;
         }
         self.sending = true;
@@ -87,16 +97,16 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    pub(super) fn was_sent(&mut self, status: PodStatus, result: Result<(), kube::Error>) {
+    pub(super) fn was_sent(&mut self, status: PodStatus, result: Result<u64, kube::Error>) {
         self.sending = false;
         match result {
-            Ok(()) => {
+            Ok(rev) => {
                 self.send_failures = 0;
-                self.sent = status;
+                (self.sent, self.sent_in) = (status, rev);
                 self.pulls_told();
             }
             // The pod is gone, or another one has its name: the watch tells.
-            Err(error) if matches!(code(&error), Some(404 | 409)) => self.sent = status,
+            Err(error) if matches!(code(&error), Some(404 | 409)) => (self.sent, self.sent_in) = (status, revision(&self.job.pod)),
             Err(error) => {
                 tracing::warn!(%error, pod = self.job.uid(), "a pod's status can't be sent, trying again");
                 self.send_failures += 1;
@@ -136,6 +146,11 @@ async fn stale<R: Runtime>(mounted: &Mounted, context: &Context<R>) {
     }
 }
 
+/// A pod's revision; 0 if it has none.
+pub(super) fn revision(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|rev| rev.parse().ok()).unwrap_or(0)
+}
+
 /// Without what others write.
 pub(super) fn own(mut status: PodStatus) -> PodStatus {
     if let Some(conditions) = &mut status.conditions {
@@ -145,7 +160,7 @@ pub(super) fn own(mut status: PodStatus) -> PodStatus {
 }
 
 /// One PATCH of /status. The uid makes it fail with a conflict for a pod of the same name.
-async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<(), kube::Error> {
+async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<u64, kube::Error> {
     let meta = &job.pod.metadata;
     let mut body = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     // A merge keeps what is not named: say what is no longer there.
@@ -164,5 +179,7 @@ async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<(), kube::
     }
     let patch = json!({"metadata": {"uid": meta.uid}, "status": body});
     let api: Api<Pod> = Api::namespaced(job.context.client.clone(), meta.namespace.as_deref().unwrap_or_default());
-    api.patch_status(meta.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+    api.patch_status(meta.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .map(|pod| revision(&pod))
 }

@@ -82,6 +82,8 @@ pub struct ControllersConfig {
     pub pki: Arc<Pki>,
     /// The longest life of what it signs.
     pub signing: std::time::Duration,
+    /// How long a node may be silent.
+    pub node_grace: std::time::Duration,
     /// Who may have requests signed without a person's approval.
     pub authority: Arc<Authority>,
     /// Signs tokens that are kept in Secrets.
@@ -121,7 +123,10 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(definitions::Definitions),
         Box::new(definitions::Instances),
         Box::new(garbage::Garbage::new(&config.resources)),
-        Box::new(node_lifecycle::Nodes { started: config.started }),
+        Box::new(node_lifecycle::Nodes {
+            started: config.started,
+            grace: SignedDuration::try_from(config.node_grace).unwrap_or(SignedDuration::MAX),
+        }),
         Box::new(node_ipam::NodeRanges { cluster: config.cluster_cidr }),
         Box::new(node_role::ControlPlaneRole { node: config.own_node.clone() }),
         Box::new(pod_gc::PodGarbage),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::hash::{fnv1a, safe_encode};
@@ -40,6 +40,11 @@ pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
 /// Whether the Ready condition is True.
 pub fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Notes why somebody else than the pod ends it (upstream's condition `DisruptionTarget`).
+pub fn disrupt(status: &mut PodStatus, reason: &str, message: &str, now: Timestamp) {
+    super::conditions::put(&mut status.conditions, "DisruptionTarget", "True", reason, message, now);
 }
 
 /// Since when it is ready.

@@ -20,6 +20,8 @@ pub(in crate::server) struct World {
     pub(in crate::server) now: Timestamp,
     rev: u64,
     objects: BTreeMap<Key, (Rev, Box<dyn Object>)>,
+    /// When each was written.
+    seen: BTreeMap<Key, Timestamp>,
     /// Every `Op::Event` applied, as `REASON: MESSAGE`.
     pub(in crate::server) events: Vec<String>,
 }
@@ -27,14 +29,14 @@ pub(in crate::server) struct World {
 impl Default for World {
     fn default() -> World {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        World { now, rev: 100, objects: BTreeMap::new(), events: Vec::new() }
+        World { now, rev: 100, objects: BTreeMap::new(), seen: BTreeMap::new(), events: Vec::new() }
     }
 }
 
 impl Clone for World {
     fn clone(&self) -> World {
         let objects = self.objects.iter().map(|(key, (rev, object))| (key.clone(), (*rev, object.clone_object()))).collect();
-        World { now: self.now, rev: self.rev, objects, events: self.events.clone() }
+        World { now: self.now, rev: self.rev, objects, seen: self.seen.clone(), events: self.events.clone() }
     }
 }
 
@@ -117,12 +119,13 @@ impl World {
         meta.creation_timestamp.get_or_insert(now);
         meta.generation.get_or_insert(1);
         meta.resource_version = Some(self.rev.to_string());
+        self.seen.insert(key.clone(), self.now);
         self.objects.insert(key, (Rev(self.rev), object));
     }
 
     /// The present state.
     pub(in crate::server) fn snapshot(&self) -> Snapshot {
-        let drafts = self.objects.iter().map(|(key, (rev, object))| (key.clone(), *rev, Draft::new(&**object)));
+        let drafts = self.objects.iter().map(|(key, (rev, object))| (key.clone(), *rev, Draft::new(&**object).seen(self.seen[key])));
         Snapshot::of(Rev(self.rev), drafts)
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde::Deserialize;
 
@@ -19,6 +20,8 @@ pub struct Entry {
     /// The whole object as JSON, `resourceVersion` included: what GET, LIST and WATCH send.
     pub json: Bytes,
     head: Head,
+    /// See [`Entry::seen`]; seconds since the Unix epoch, since there are many entries.
+    seen: u32,
     /// A form that was decoded from the bytes.
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Bytes of the form that [`Entry::measured`] was asked about.
@@ -42,6 +45,12 @@ impl Entry {
         }
     }
 
+    /// When this server came to know it: at its commit, or when it was read from the disk. By this server's clock, in whole seconds; not
+    /// stored.
+    pub fn seen(&self) -> Timestamp {
+        Timestamp::from_second(self.seen.into()).unwrap_or(Timestamp::MAX)
+    }
+
     /// An entry from stored bytes. Fails when they are not JSON with an object's metadata.
     pub fn decode(key: Key, rev: Rev, json: Bytes) -> Result<Entry, DecodeError> {
         #[derive(Deserialize)]
@@ -51,7 +60,8 @@ impl Entry {
         match serde_json::from_slice::<MetaOnly>(&json) {
             Ok(MetaOnly { mut metadata }) => {
                 metadata.managed_fields = None;
-                Ok(Entry { key, rev, json, head: Head::Meta(Box::new(metadata)), typed: OnceLock::new(), measured: OnceLock::new() })
+                let head = Head::Meta(Box::new(metadata));
+                Ok(Entry { key, rev, json, head, seen: now(), typed: OnceLock::new(), measured: OnceLock::new() })
             }
             Err(error) => Err(DecodeError { key, why: error.to_string() }),
         }
@@ -146,6 +156,18 @@ pub struct Draft {
     object: Box<dyn Object>,
     /// Whether the entry keeps the object, or its metadata alone.
     keep: bool,
+    /// For tests, whose time is not the clock's.
+    #[cfg(test)]
+    seen: Option<Timestamp>,
+}
+
+/// The time, as entries note it.
+fn now() -> u32 {
+    seconds(Timestamp::now())
+}
+
+fn seconds(time: Timestamp) -> u32 {
+    u32::try_from(time.as_second()).unwrap_or(0)
 }
 
 /// Stands for the revision while encoding. Random, so that no client can write it into an annotation and move the cut.
@@ -169,7 +191,21 @@ impl Draft {
         let mark = MARK.as_bytes();
         let at = json.windows(mark.len()).position(|window| window == mark).expect("the mark was just encoded");
         object.meta_mut().managed_fields = None;
-        Draft { before: json.slice(..at), after: json.slice(at + mark.len()..), object, keep: true }
+        Draft {
+            before: json.slice(..at),
+            after: json.slice(at + mark.len()..),
+            object,
+            keep: true,
+            #[cfg(test)]
+            seen: None,
+        }
+    }
+
+    /// The same, seen at this time.
+    #[cfg(test)]
+    pub(crate) fn seen(mut self, at: Timestamp) -> Draft {
+        self.seen = Some(at);
+        self
     }
 
     /// Bytes of JSON this will take, within a few.
@@ -194,7 +230,11 @@ impl Draft {
             true => Head::Whole(Arc::from(self.object)),
             false => Head::Meta(Box::new(std::mem::take(self.object.meta_mut()))),
         };
-        Entry { key, rev, json: json.freeze(), head, typed: OnceLock::new(), measured: OnceLock::new() }
+        #[cfg(not(test))]
+        let seen = now();
+        #[cfg(test)]
+        let seen = self.seen.map_or_else(now, seconds);
+        Entry { key, rev, json: json.freeze(), head, seen, typed: OnceLock::new(), measured: OnceLock::new() }
     }
 }
 

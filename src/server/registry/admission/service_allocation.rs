@@ -26,12 +26,21 @@ pub struct RegistryConfig {
     pub service_cidr: IpNet,
     /// Where NodePorts come from.
     pub node_port_range: RangeInclusive<u16>,
+    /// Seconds that pods stay on a node that is not ready, unless they say so themselves.
+    pub not_ready_toleration: u32,
+    /// The same on a node that is unreachable.
+    pub unreachable_toleration: u32,
 }
 
 impl Default for RegistryConfig {
     fn default() -> RegistryConfig {
         let service_cidr = ipnet::Ipv4Net::new(Ipv4Addr::new(10, 43, 0, 0), 16).expect("16 is a legal prefix length");
-        RegistryConfig { service_cidr: service_cidr.into(), node_port_range: 30000..=32767 }
+        RegistryConfig {
+            service_cidr: service_cidr.into(),
+            node_port_range: 30000..=32767,
+            not_ready_toleration: 300,
+            unreachable_toleration: 300,
+        }
     }
 }
 
