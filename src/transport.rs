@@ -125,8 +125,9 @@ pub async fn serve<I: Clone + Send + Sync + 'static>(
 
 /// Whether a client says that it does not accept the certificate that it was shown.
 fn distrusts(alert: rustls::AlertDescription) -> bool {
-    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
-    matches!(alert, BadCertificate | CertificateExpired | CertificateUnknown | UnknownCA)
+    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, DecryptError, UnknownCA};
+    // The last but one: of an authority of the same name, and another key.
+    matches!(alert, BadCertificate | CertificateExpired | CertificateUnknown | DecryptError | UnknownCA)
 }
 
 fn is_time_to_tell() -> bool {

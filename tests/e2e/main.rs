@@ -20,4 +20,5 @@ mod restart;
 mod same;
 mod stock;
 mod tour;
+mod trust;
 mod workloads;

@@ -164,6 +164,16 @@ impl Cluster {
         self.server.take().expect("the server runs").stop(signal)
     }
 
+    /// A server of another cluster takes the place of this one: nothing is left of what that knew, or was known by.
+    pub fn make_anew(&mut self) {
+        self.stop(Signal::SIGTERM);
+        fs::remove_dir_all(&self.data_dir).unwrap();
+        fs::remove_file(self.kubeconfig()).unwrap();
+        let mut server = Process::spawn(&self.host, &self.args, LOG);
+        self.api = connect(&self.host, &mut server);
+        self.server = Some(server);
+    }
+
     /// Starts it again, and waits until it is ready.
     pub fn restart(&mut self) {
         let mut server = Process::spawn(&self.host, &self.args, LOG);

@@ -373,6 +373,29 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, mut request: Re
     }
     // Whatever is behind the API is nobody's to show them to.
     credentials::remove(request.headers_mut());
+    let (verb, path) = (info.verb, info.path.clone());
+    let outcome = permitted(app, info, query, request, (user.clone(), public), trace).await;
+    if let Err(refusal) = &outcome
+        && refusal.code == 403
+        && let Some(node) = user.node()
+    {
+        // Agents ask for what they may have: whoever has this one's credential may be somebody else.
+        tracing::info!(node, verb, path, why = refusal.message, "refused a node");
+    }
+    let mut response = outcome?;
+    reply::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// What `user` asks for, if that is permitted.
+async fn permitted(
+    app: AppState,
+    info: RequestInfo,
+    query: Query,
+    request: Request,
+    (user, public): (Arc<User>, bool),
+    trace: &Trace,
+) -> Result<Response, Status> {
     let seat = trace.admit(&app, &user, &info, &query).await?;
     if !public {
         let asked = info.attributes();
@@ -382,12 +405,11 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, mut request: Re
     }
     let elsewhere = aggregate::remote_of(&app, &info.path);
     let call = Call { app, info, query, user, request, record: trace.record() };
-    let mut response = match elsewhere {
+    let response = match elsewhere {
         Some(service) => aggregate::relay(call, service).await?,
         None if call.info.is_resource => verbs::resource(call).await?,
         None => plain::serve(call).await?,
     };
-    reply::warn(&mut response, &warnings);
     Ok(trace::seated(seat, response))
 }
 
