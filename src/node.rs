@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use orch::agent::join::{self, Entry, JoinConfig};
+use orch::agent::tunnel::{self, Reach};
 use orch::agent::{self, Agent};
 use orch::config::{AgentArgs, AgentConfig, NodeConfig};
 use orch::runtime::Linux;
@@ -71,6 +72,8 @@ pub async fn ended(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
 
 /// Makes this machine a node and runs its parts. Returns its tasks, none of which should end.
 pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: CancellationToken) -> Result<JoinSet<Result<()>>> {
+    // The server's own node is on its machine: no wall between them.
+    let tunnelled = matches!(entry, Entry::Token(_));
     let member = join::join(&JoinConfig { url, node_name: node.name.clone(), data_dir: node.data_dir.clone(), entry }).await?;
     let cluster = member.cluster.clone();
     let images = Images::open(&node.data_dir, Registries::read(&node.registries)?)?;
@@ -111,6 +114,14 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
         upstreams: orch::net::dns::upstreams_of(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
     };
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    if tunnelled {
+        let reach = Reach { node_ip: node.ip, kubelet_port: agent::http::PORT, pods: net.pod_cidr() };
+        let (config, stop) = (member.tunnel(reach)?, stopping.clone());
+        tasks.spawn(async move {
+            tunnel::keep(config, stop).await;
+            Ok(())
+        });
+    }
     let stop = || stopping.clone();
     let node_ip = node.ip;
     tasks.spawn(watched("logs and exec", agent::http::serve(listener, tls, pods, runtime, stop()), stop()));

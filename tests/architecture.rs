@@ -28,10 +28,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/kinds", &["api", "server/registry"]),
     ("server/custom", &["api", "server/kinds", "server/outbound", "server/registry", "server/store"]),
     ("server/auth", &["api", "server/outbound", "server/registry", "server/store", "server/pki"]),
-    ("server/http", &["api", "metrics", "server/aggregation", "transport", "server/auth", "server/registry", "server/store", "server/pki"]),
+    (
+        "server/http",
+        &[
+            "api",
+            "metrics",
+            "server/aggregation",
+            "transport",
+            "server/auth",
+            "server/registry",
+            "server/store",
+            "server/tunnel",
+            "server/pki",
+        ],
+    ),
     ("server/reconcile", &["api", "metrics", "server/registry", "server/store"]),
     ("server/aggregation", &["api", "server/outbound", "server/registry", "server/store"]),
-    ("server/outbound", &["api", "server/store", "transport"]),
+    ("server/outbound", &["api", "server/store", "server/tunnel", "transport"]),
+    // Both who calls pods and who relays to nodes go the way that a node keeps open.
+    ("server/tunnel", &[]),
     ("server/scheduler", &["api", "server/reconcile", "server/store"]),
     ("server/controllers", &["api", "server/auth", "server/kinds", "server/pki", "server/quota", "server/reconcile", "server/store"]),
 ];

@@ -27,6 +27,7 @@ pub(crate) mod services;
 pub mod sources;
 pub mod spec;
 pub mod status;
+pub mod tunnel;
 pub mod volumes;
 pub mod worker;
 

@@ -12,6 +12,20 @@ pub const NAME: &str = "orch-cluster";
 /// Annotation of a Node: SHA-256 of the public key of its client certificate. Whoever has that key may join again under the Node's name.
 pub const KEY_ANNOTATION: &str = "orch.local/client-key";
 
+/// What agents ask to upgrade to for their tunnels.
+pub const TUNNEL_PROTOCOL: &str = "orch-tunnel";
+const TUNNELS: (&str, &str) = ("/orch/v1/nodes/", "/tunnel");
+
+/// Where the agent of `node` opens its tunnel.
+pub fn tunnel_path(node: &str) -> String {
+    format!("{}{node}{}", TUNNELS.0, TUNNELS.1)
+}
+
+/// Whose tunnel a path is for, if it is for one.
+pub fn node_of_tunnel(path: &str) -> Option<&str> {
+    path.strip_prefix(TUNNELS.0)?.strip_suffix(TUNNELS.1).filter(|node| !node.is_empty() && !node.contains('/'))
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -70,6 +84,14 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_tunnel() {
+        assert_eq!(node_of_tunnel(&tunnel_path("a.b-1")), Some("a.b-1"));
+        for path in ["/orch/v1/nodes//tunnel", "/orch/v1/nodes/a/b/tunnel", "/orch/v1/nodes/a", "/orch/v1/secrets-encrypt"] {
+            assert_eq!(node_of_tunnel(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn written_and_read() {

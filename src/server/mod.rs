@@ -25,6 +25,7 @@ pub mod registry;
 pub mod scheduler;
 mod settings;
 pub mod store;
+pub mod tunnel;
 mod ways_in;
 
 use std::fs::File;
@@ -59,6 +60,7 @@ use outbound::Outbound;
 use pki::{Pki, PkiConfig, PkiError};
 use registry::{Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
+use tunnel::Tunnels;
 
 /// The API version that is served, as `/version` and nodes say it.
 pub const VERSION: &str = concat!("v1.37.0+orch", env!("CARGO_PKG_VERSION_MAJOR"));
@@ -179,7 +181,8 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     }
     let pki = Arc::new(pki);
     let ports = RegistryConfig::default().node_port_range;
-    let outbound = Outbound::new(store.clone(), Some(pki.front_proxy()));
+    let tunnels = Tunnels::default();
+    let outbound = Outbound::through(tunnels.clone(), store.clone(), Some(pki.front_proxy()));
     let parts = Parts {
         config: RegistryConfig {
             service_cidr: config.service_cidr.into(),
@@ -196,7 +199,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let stopping = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let readiness = Arc::new(Readiness::new(&[BOOTSTRAPPED]));
-    let app = App::build(
+    let mut app = App::build(
         registry.clone(),
         ways_in::authenticator(config, token_key(config, &pki)?, registry.store())?,
         Arc::new(openapi::Live::new(registry.clone())),
@@ -204,8 +207,9 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
         readiness.clone(),
         stopping.clone(),
-    )
-    .with(settings::settings(config, keeper)?);
+    );
+    app.tunnels = tunnels;
+    let app = app.with(settings::settings(config, keeper)?);
     let stats = Arc::new(reconcile::Stats::default());
     let counted = stats.clone();
     app.metrics.add(Box::new(move |out| counted.write(out)));

@@ -21,4 +21,5 @@ mod same;
 mod stock;
 mod tour;
 mod trust;
+mod tunnel;
 mod workloads;

@@ -157,6 +157,7 @@ fn a_nodes_credential_opens_nothing_of_others() {
             "can only ask for certificates of its own, not of \"system:node:node-c\"",
         ),
         ("GET", "/orch/v1/secrets-encrypt".into(), &json!(null), "cannot get path"),
+        ("GET", "/orch/v1/nodes/node-c/tunnel".into(), &json!(null), "node 'node-b' can only keep a tunnel for itself"),
     ];
     for (method, path, body, why) in cases {
         let (content_type, body) = match body.is_null() {

@@ -30,6 +30,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
+use super::tunnel::{Reach, TunnelConfig};
 use crate::api::cluster::{self, Cluster};
 use crate::api::join_token::{AuthorityHash, JoinToken};
 use crate::client::{self, Client, ClientError, code};
@@ -39,7 +40,7 @@ use identity::{Folder, Identity};
 use request::Sort;
 
 /// What the agent calls itself.
-const PROGRAM: &str = concat!("kubelet/", env!("CARGO_PKG_VERSION"));
+pub(super) const PROGRAM: &str = concat!("kubelet/", env!("CARGO_PKG_VERSION"));
 /// Pauses between attempts to reach a server that is not there.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -214,6 +215,8 @@ pub struct Member {
     /// What the cluster is like.
     pub cluster: Cluster,
     node: String,
+    /// Host and port of the server.
+    server: (String, u16),
     folder: Folder,
     roots: RootCertStore,
     shown_to_api: Arc<LiveCertificate>,
@@ -285,6 +288,7 @@ pub async fn join(config: &JoinConfig) -> Result<Member, JoinError> {
         client,
         cluster,
         node: config.node_name.clone(),
+        server: (host, port),
         folder,
         roots,
         shown_to_api,
@@ -469,6 +473,17 @@ impl Member {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// How to keep a tunnel to the server, for what is in `reach`.
+    pub fn tunnel(&self, reach: Reach) -> Result<TunnelConfig, JoinError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots.clone())
+            .with_client_cert_resolver(self.shown_to_api.clone());
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TunnelConfig { server: self.server.clone(), tls: Arc::new(tls), node: self.node.clone(), reach })
     }
 
     /// TLS of the node's HTTPS port: callers' certificates are verified against the authority where they show one. HTTP/1.1, since streams

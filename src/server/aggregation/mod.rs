@@ -26,12 +26,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
 use parking_lot::RwLock;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Key, Scope, Status};
-use crate::server::outbound::{CallError, Outbound, Peer, Roots};
+use crate::server::outbound::{CallError, Link, Outbound, Peer, Roots};
 use crate::server::registry::{Part, Registry, User, WriteOptions};
 use crate::server::store::{Entry, Snapshot, Watch};
 use remote::Served;
@@ -131,7 +130,7 @@ impl Aggregator {
     }
 
     /// A connection of its own to the server behind `service`, for a request that will be upgraded, and the `Host` to ask for.
-    pub async fn connect(&self, service: &APIService) -> Result<(TlsStream<TcpStream>, String), CallError> {
+    pub async fn connect(&self, service: &APIService) -> Result<(TlsStream<Link>, String), CallError> {
         let peer = peer(service, "/")?;
         let host = peer.host.authority();
         Ok((self.inner.outbound.connect(&peer).await?, host))

@@ -17,6 +17,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 
 use super::authz::{Attributes, Decision};
 use super::lookup::Lookup;
+use crate::api::cluster;
 use crate::server::registry::User;
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -53,6 +54,9 @@ fn allow_if(yes: bool, why: impl FnOnce() -> String) -> Decision {
 
 /// Decides for the node called `node`.
 pub fn authorize(state: &impl Lookup, node: &str, asked: &Attributes) -> Decision {
+    if let Some(other) = cluster::node_of_tunnel(&asked.path).filter(|_| asked.resource.is_empty()) {
+        return allow_if(asked.verb == "get" && other == node, || format!("node '{node}' can only keep a tunnel for itself"));
+    }
     let question = Question { state, node, asked };
     match (asked.group.as_str(), asked.resource.as_str()) {
         ("", "secrets" | "configmaps") => question.read_by_name(),
@@ -467,6 +471,17 @@ spec: {nodeName: n2, containers: [], volumes: [{name: a, secret: {secretName: th
         ] {
             check(question, want);
         }
+    }
+
+    #[test]
+    fn a_tunnel_for_itself() {
+        let ask = |verb: &str, node: &str| {
+            let asked = Attributes { verb: verb.into(), path: cluster::tunnel_path(node), ..Attributes::default() };
+            authorize(&Memory::default(), "n1", &asked)
+        };
+        assert!(ask("get", "n1").allowed());
+        assert_eq!(ask("get", "n2"), Decision::Deny("node 'n1' can only keep a tunnel for itself".into()));
+        assert!(!ask("post", "n1").allowed());
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod stream;
 pub mod table;
 mod token_request;
 mod trace;
+mod tunnel;
 mod verbs;
 mod watch;
 
@@ -63,6 +64,7 @@ use crate::server::aggregation::Aggregator;
 use crate::server::auth::impersonate::Wanted;
 use crate::server::auth::{Attributes, Authenticator, AuthnError, Authority, Decision, Identity, authz};
 use crate::server::registry::{KindRef, Registry, User};
+use crate::server::tunnel::Tunnels;
 use audit::{Audit, Record};
 use fairness::Fairness;
 use metrics::Metrics;
@@ -127,6 +129,8 @@ pub struct App {
     pub openapi: Arc<dyn OpenApi>,
     /// TLS towards kubelets.
     pub kubelet_tls: Arc<rustls::ClientConfig>,
+    /// The ways to nodes.
+    pub tunnels: Tunnels,
     /// Facts.
     pub cluster: ClusterInfo,
     /// What `/readyz` says.
@@ -183,6 +187,7 @@ impl App {
             authority,
             openapi,
             kubelet_tls,
+            tunnels: Tunnels::default(),
             cluster,
             readiness,
             metrics: Metrics::default(),

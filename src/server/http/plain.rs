@@ -5,8 +5,9 @@ use http::Method;
 use serde_json::json;
 
 use super::negotiate::{clauses, negotiate_document};
-use super::{Call, aggregate, discovery, health, only, reply, secrets};
+use super::{Call, aggregate, discovery, health, only, reply, secrets, tunnel};
 use crate::api::Status;
+use crate::api::cluster::node_of_tunnel;
 use crate::metrics::Text;
 use crate::server::aggregation::Aggregator;
 pub use health::Readiness;
@@ -22,6 +23,9 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
     let path = call.info.path.trim_end_matches('/').to_owned();
     if path == secrets::PATH {
         return secrets::serve(call).await;
+    }
+    if let Some(node) = node_of_tunnel(&path) {
+        return tunnel::serve(call, node);
     }
     only(call.request.method(), &[Method::GET, Method::HEAD]).map_err(|refusal| match path.as_str() {
         "/api" | "/apis" | "/version" => refusal,

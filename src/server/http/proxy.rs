@@ -1,4 +1,4 @@
-//! `pods/NAME/proxy` and `services/NAME/proxy`: a request to a pod's own port, dialled from this server.
+//! `pods/NAME/proxy` and `services/NAME/proxy`: a request to a pod's own port, through its node's tunnel or dialled from this server.
 //!
 //! Names are `[SCHEME:]NAME[:PORT]`; a service's port is resolved to one of its ready endpoints. Only plain HTTP is spoken.
 //!
@@ -9,9 +9,8 @@ use std::time::Duration;
 use axum::response::Response;
 use http::Uri;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use rand::seq::IndexedRandom;
-use tokio::net::TcpStream;
 
 use super::{Call, stream};
 use crate::api::Status;
@@ -47,25 +46,28 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
     if target.scheme == "https" {
         return Err(Status::new(501, "NotImplemented", "proxying to a pod over https is not supported yet"));
     }
-    let (address, port) = match info.resource.as_str() {
+    let (node, address, port) = match info.resource.as_str() {
         "pods" => pod_address(&call, &target)?,
         _ => service_address(&call, &target)?,
     };
     let query = call.request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
     let path = format!("/{}{query}", info.rest);
     let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{path:?} is no request path: {e}")))?;
-    let unreachable = |why: String| Status::unavailable(format!("error trying to reach service: dial tcp {address}:{port}: {why}"));
-    let connect = TcpStream::connect((address.as_str(), port));
+    let host = stream::authority(&address, port);
+    let unreachable = |why: String| Status::unavailable(format!("error trying to reach service: dial tcp {host}: {why}"));
+    let connect = call.app.tunnels.connect(&node, &address, port);
     let connected = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(result) => result.map_err(|e| unreachable(e.to_string()))?,
+        Ok(result) => result.map_err(|unlinked| unreachable(unlinked.error.to_string()))?,
         Err(_) => return Err(unreachable("i/o timeout".into())),
     };
-    let host = stream::authority(&address, port);
     let stopping = call.app.stopping.clone().cancelled_owned();
     stream::forward(connected, call.request, uri, &host, stopping).await
 }
 
-fn pod_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), Status> {
+/// The node of a pod (empty where nobody says), its address and a port.
+type Place = (String, String, u16);
+
+fn pod_address(call: &Call, target: &Target<'_>) -> Result<Place, Status> {
     let pod = call.app.get::<Pod>(&call.info.namespace, target.name)?;
     let address = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty());
     let address = address.ok_or_else(|| Status::bad_request("address not allowed: the pod has no address yet"))?;
@@ -84,10 +86,11 @@ fn pod_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), Status
         },
     };
     let port = u16::try_from(port).map_err(|_| Status::bad_request(format!("{port} is no port")))?;
-    Ok((address, port))
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    Ok((node, address, port))
 }
 
-fn service_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), Status> {
+fn service_address(call: &Call, target: &Target<'_>) -> Result<Place, Status> {
     let namespace = &call.info.namespace;
     let service = call.app.get::<Service>(namespace, target.name)?;
     let ports = service.spec.as_ref().and_then(|s| s.ports.clone()).unwrap_or_default();
@@ -105,17 +108,20 @@ fn service_address(call: &Call, target: &Target<'_>) -> Result<(String, u16), St
         }
         let port = slice.ports.iter().flatten().find(|p| p.name.clone().unwrap_or_default() == name).and_then(|p| p.port);
         let Some(port) = port.and_then(|p| u16::try_from(p).ok()) else { continue };
-        for endpoint in slice_endpoints(&slice) {
-            candidates.push((endpoint, port));
-        }
+        candidates.extend(slice_endpoints(&slice).map(|(node, address)| (node, address, port)));
     }
     let none = || Status::unavailable(format!("no endpoints available for service {:?}", target.name));
     candidates.choose(&mut rand::rng()).cloned().ok_or_else(none)
 }
 
-fn slice_endpoints(slice: &EndpointSlice) -> Vec<String> {
-    let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
-    slice.endpoints.iter().flatten().filter(ready).flat_map(|e| e.addresses.iter().cloned()).collect()
+/// Nodes and addresses of what is ready.
+fn slice_endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (String, String)> {
+    let ready = |e: &&Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+    let places = |e: &Endpoint| {
+        let node = e.node_name.clone().unwrap_or_default();
+        e.addresses.iter().map(|address| (node.clone(), address.clone())).collect::<Vec<_>>()
+    };
+    slice.endpoints.iter().flatten().filter(ready).flat_map(places)
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! The request is sent on with its upgrade headers; when the kubelet switches protocols, so does this server, and bytes are copied both
 //! ways without being looked at. So WebSocket and SPDY/3.1 work alike. Anything else the kubelet answers is streamed through.
 //!
+//! A node is reached through the tunnel that it keeps, or else dialled: [`Tunnels`](crate::server::tunnel::Tunnels) decides.
+//!
 //! Invariants: the kubelet's certificate is verified against the cluster CA; the client's credentials are not passed on.
 //!
 //! Follows upstream's `registry/core/pod/strategy.go` (which container, which kubelet path).
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,12 +21,13 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::query::{Query, percent_encode};
-use super::{Call, only};
+use super::{App, Call, only};
 use crate::api::Status;
+use crate::server::tunnel::Link;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KUBELET_PORT: u16 = 10250;
@@ -140,24 +142,28 @@ impl Kubelet {
         Ok(Kubelet { node: name.into(), address, port: reported.filter(|port| *port != 0).unwrap_or(KUBELET_PORT) })
     }
 
-    async fn connect(&self, tls: Arc<rustls::ClientConfig>) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Status> {
-        let failed = |why: String| {
-            Status::internal(format!("error dialing backend: kubelet of node {} at {}:{}: {why}", self.node, self.address, self.port))
-        };
-        let name = ServerName::try_from(self.address.clone()).map_err(|e| failed(e.to_string()))?;
+    async fn connect(&self, app: &App) -> Result<TlsStream<Link>, Status> {
+        let at = authority(&self.address, self.port);
+        let failed = |why: String| Status::internal(format!("error dialing backend: {why}"));
+        let talking = |why: String| failed(format!("talking to the kubelet of node {} at {at}: {why}", self.node));
+        let name = ServerName::try_from(self.address.clone()).map_err(|e| talking(e.to_string()))?;
         let dial = async {
-            let stream = TcpStream::connect((self.address.as_str(), self.port)).await?;
-            stream.set_nodelay(true)?;
-            TlsConnector::from(tls).connect(name, stream).await
+            let link = app.tunnels.connect(&self.node, &self.address, self.port).await;
+            let link = link.map_err(|unlinked| failed(unlinked.explain(&self.node, &at)))?;
+            TlsConnector::from(app.kubelet_tls.clone()).connect(name, link).await.map_err(|e| talking(e.to_string()))
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, dial).await {
-            Ok(result) => result.map_err(|e| failed(e.to_string())),
-            Err(_) => Err(failed("timed out".into())),
+            Ok(result) => result,
+            Err(_) if app.tunnels.has(&self.node) => Err(talking(format!("no answer through its tunnel within {CONNECT_TIMEOUT:?}"))),
+            Err(_) => Err(failed(format!(
+                "node {} keeps no tunnel and can't be dialled at {at}: no answer within {CONNECT_TIMEOUT:?}",
+                self.node
+            ))),
         }
     }
 
     async fn relay(&self, call: Call, path: &str) -> Result<Response, Status> {
-        let stream = self.connect(call.app.kubelet_tls.clone()).await?;
+        let stream = self.connect(&call.app).await?;
         let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{path:?} is no request path: {e}")))?;
         let host = authority(&self.address, self.port);
         forward(stream, call.request, uri, &host, call.app.stopping.clone().cancelled_owned()).await

@@ -15,13 +15,13 @@ use hyper_util::rt::TokioIo;
 use rand::seq::SliceRandom;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::service::{self, Place};
 use super::{Host, authority};
 use crate::server::store::Store;
+use crate::server::tunnel::{Link, Tunnels};
 
 /// For one place, as Go's default dialer of API clients.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,13 +37,14 @@ pub(super) struct DialError(pub String);
 #[derive(Clone)]
 pub(super) struct Dialer {
     pub store: Store,
+    pub tunnels: Tunnels,
     pub host: Arc<Host>,
     pub tls: Arc<ClientConfig>,
 }
 
 impl Dialer {
     /// Connects and shakes hands.
-    pub(super) async fn dial(&self) -> Result<TlsStream<TcpStream>, DialError> {
+    pub(super) async fn dial(&self) -> Result<TlsStream<Link>, DialError> {
         let name = self.host.server_name();
         let name = ServerName::try_from(name.clone()).map_err(|_| DialError(format!("invalid server name {name:?}")))?;
         let stream = self.tcp().await?;
@@ -56,35 +57,26 @@ impl Dialer {
 
     fn places(&self) -> Result<Vec<Place>, DialError> {
         match &*self.host {
-            Host::Named(name, port) => Ok(vec![(name.clone(), *port)]),
+            Host::Named(name, port) => Ok(vec![Place { host: name.clone(), port: *port, node: String::new() }]),
             Host::Service { namespace, name, port } => {
                 service::places(&self.store.snapshot(), namespace, name, *port).map_err(|why| DialError(why.to_string()))
             }
         }
     }
 
-    async fn tcp(&self) -> Result<TcpStream, DialError> {
+    async fn tcp(&self) -> Result<Link, DialError> {
         let mut places = self.places()?;
         places.shuffle(&mut rand::rng());
         let mut last = DialError("no address".into());
-        for (host, port) in places.iter().take(MOST_TRIED) {
-            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((bare(host), *port))).await {
-                Ok(Ok(stream)) => {
-                    // Without it, small requests wait for a timer; a socket that refuses the option still works.
-                    stream.set_nodelay(true).ok();
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => last = DialError(dial_text(host, *port, &error)),
+        for Place { host, port, node } in places.iter().take(MOST_TRIED) {
+            match tokio::time::timeout(CONNECT_TIMEOUT, self.tunnels.connect(node, host, *port)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(unlinked)) => last = DialError(dial_text(host, *port, &unlinked.error)),
                 Err(_) => last = DialError(format!("dial tcp {}: i/o timeout", authority(host, *port))),
             }
         }
         Err(last)
     }
-}
-
-/// An IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 fn dial_text(host: &str, port: u16, error: &io::Error) -> String {
@@ -94,6 +86,7 @@ fn dial_text(host: &str, port: u16, error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable => format!("dial tcp {place}: connect: no route to host"),
         io::ErrorKind::NetworkUnreachable => format!("dial tcp {place}: connect: network is unreachable"),
         io::ErrorKind::TimedOut => format!("dial tcp {place}: i/o timeout"),
+        io::ErrorKind::PermissionDenied => format!("dial tcp {place}: {error}"),
         // The system gives no errno for a failed lookup.
         _ if error.raw_os_error().is_none() => format!("dial tcp: lookup {host}: no such host"),
         _ => format!("dial tcp {place}: connect: {error}"),
@@ -165,7 +158,7 @@ impl tower::Service<Uri> for Dialer {
 }
 
 /// A connection that a pool can keep.
-pub(super) struct Pooled(TokioIo<TlsStream<TcpStream>>);
+pub(super) struct Pooled(TokioIo<TlsStream<Link>>);
 
 impl Connection for Pooled {
     fn connected(&self) -> Connected {

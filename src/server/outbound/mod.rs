@@ -28,10 +28,11 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::server::store::Store;
+pub use crate::server::tunnel::Link;
+use crate::server::tunnel::Tunnels;
 use crate::transport::LiveCertificate;
 use connect::{DialError, Dialer};
 pub use service::Unresolved;
@@ -223,6 +224,7 @@ pub struct Outbound {
 
 struct Inner {
     store: Store,
+    tunnels: Tunnels,
     front_proxy: Option<Arc<LiveCertificate>>,
     clients: Mutex<Clients>,
 }
@@ -230,7 +232,12 @@ struct Inner {
 impl Outbound {
     /// Resolves Services in `store`; shows `front_proxy` to the peers that say so.
     pub fn new(store: Store, front_proxy: Option<Arc<LiveCertificate>>) -> Outbound {
-        Outbound { inner: Arc::new(Inner { store, front_proxy, clients: Mutex::default() }) }
+        Outbound::through(Tunnels::default(), store, front_proxy)
+    }
+
+    /// The same; what runs on a node that keeps a tunnel is reached through that.
+    pub fn through(tunnels: Tunnels, store: Store, front_proxy: Option<Arc<LiveCertificate>>) -> Outbound {
+        Outbound { inner: Arc::new(Inner { store, tunnels, front_proxy, clients: Mutex::default() }) }
     }
 
     /// POSTs JSON and returns the body of a 2xx answer of at most `limit` bytes, within `timeout`. `query` is added to the URL.
@@ -275,7 +282,7 @@ impl Outbound {
     }
 
     /// A connection of one's own that speaks HTTP/1.1, for upgrades. Never pooled.
-    pub async fn connect(&self, peer: &Peer) -> Result<TlsStream<TcpStream>, CallError> {
+    pub async fn connect(&self, peer: &Peer) -> Result<TlsStream<Link>, CallError> {
         let dialer = self.dialer(peer, &[b"http/1.1"])?;
         dialer.dial().await.map_err(|error| CallError::transport(&Method::GET, &peer.url(""), error.0))
     }
@@ -291,7 +298,12 @@ impl Outbound {
     fn dialer(&self, peer: &Peer, protocols: &[&[u8]]) -> Result<Dialer, CallError> {
         let shown = self.inner.front_proxy.clone().filter(|_| peer.as_front_proxy);
         let tls = tls::config(&peer.roots, shown, protocols).map_err(CallError::Unusable)?;
-        Ok(Dialer { store: self.inner.store.clone(), host: Arc::new(peer.host.clone()), tls: Arc::new(tls) })
+        Ok(Dialer {
+            store: self.inner.store.clone(),
+            tunnels: self.inner.tunnels.clone(),
+            host: Arc::new(peer.host.clone()),
+            tls: Arc::new(tls),
+        })
     }
 
     fn client(&self, peer: &Peer) -> Result<Client<Dialer, Body>, CallError> {

@@ -3,7 +3,7 @@
 //! Follows upstream's `apiserver/pkg/util/proxy/proxy.go` with endpoint routing: the addresses of ready endpoints are dialled, so that it
 //! works on a host without Service routing. What has no endpoints of its own (`ExternalName`) is dialled by name.
 
-use k8s_openapi::api::core::v1::{Endpoints, Service, ServicePort};
+use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -13,8 +13,16 @@ use crate::server::store::Snapshot;
 /// Which label of a slice names its Service.
 const OWNER: &str = "kubernetes.io/service-name";
 
-/// A host (address or name) and a port to dial.
-pub(super) type Place = (String, u16);
+/// Where to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Address or name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The node that has the address; empty where nobody says.
+    pub node: String,
+}
 
 /// Why a Service can't be reached, in upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +51,7 @@ pub(super) fn places(state: &Snapshot, namespace: &str, name: &str, port: u16) -
     let service = read::<Service>(state, namespace, name).ok_or_else(|| Unresolved::Missing(name.into()))?;
     let spec = service.spec.clone().unwrap_or_default();
     match spec.type_.as_deref().unwrap_or("ClusterIP") {
-        "ExternalName" => return Ok(vec![(spec.external_name.unwrap_or_default(), port)]),
+        "ExternalName" => return Ok(vec![Place { host: spec.external_name.unwrap_or_default(), port, node: String::new() }]),
         "ClusterIP" | "NodePort" | "LoadBalancer" => {}
         other => return Err(Unresolved::Type(other.into())),
     }
@@ -72,8 +80,10 @@ fn sliced(state: &Snapshot, namespace: &str, service: &str, port: &str) -> Vec<P
         let served = slice.ports.iter().flatten().find(|served| served.name.as_deref().unwrap_or_default() == port);
         let Some(number) = served.and_then(|served| served.port).and_then(|number| u16::try_from(number).ok()) else { continue };
         let ready = |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
-        let addresses = slice.endpoints.iter().flatten().filter(ready).flat_map(|endpoint| endpoint.addresses.iter());
-        places.extend(addresses.map(|address| (address.clone(), number)));
+        for endpoint in slice.endpoints.iter().flatten().filter(ready) {
+            let place = |host: &String| Place { host: host.clone(), port: number, node: endpoint.node_name.clone().unwrap_or_default() };
+            places.extend(endpoint.addresses.iter().map(place));
+        }
     }
     places
 }
@@ -91,7 +101,12 @@ fn listed(state: &Snapshot, namespace: &str, service: &str, served: &ServicePort
         let mut ports = subset.ports.iter().flatten();
         let found = ports.find(|port| port.name.as_deref().unwrap_or_default() == name).map_or(target, |port| port.port);
         let Ok(number) = u16::try_from(found) else { continue };
-        places.extend(subset.addresses.iter().flatten().map(|address| (address.ip.clone(), number)));
+        let place = |address: &EndpointAddress| Place {
+            host: address.ip.clone(),
+            port: number,
+            node: address.node_name.clone().unwrap_or_default(),
+        };
+        places.extend(subset.addresses.iter().flatten().map(place));
     }
     places
 }
@@ -114,7 +129,7 @@ mod tests {
         let service = |name: &str, spec: &str| object::<Service>(&format!("{{metadata: {{namespace: n, name: {name}}}, spec: {spec}}}"));
         let slice = "{metadata: {namespace: n, name: a-1, labels: {kubernetes.io/service-name: a}}, addressType: IPv4,
             ports: [{name: web, port: 8443}, {name: other, port: 1}],
-            endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], conditions: {ready: false}}, {addresses: [10.0.0.3], conditions: {ready: true}}]}";
+            endpoints: [{addresses: [10.0.0.1], nodeName: n1}, {addresses: [10.0.0.2], conditions: {ready: false}}, {addresses: [10.0.0.3], conditions: {ready: true}}]}";
         let by_hand = "{metadata: {namespace: n, name: hand}, subsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 9443}]}]}";
         let state = Snapshot::of(
             Rev(1),
@@ -127,10 +142,11 @@ mod tests {
                 object::<Endpoints>(by_hand),
             ],
         );
-        let place = |host: &str, port| (host.to_owned(), port);
+        let on = |host: &str, port, node: &str| Place { host: host.into(), port, node: node.into() };
+        let place = |host: &str, port| on(host, port, "");
         let no_endpoints = |name: &str| Err(Unresolved::NoEndpoints(name.into()));
         for (name, port, want) in [
-            ("a", 443, Ok(vec![place("10.0.0.1", 8443), place("10.0.0.3", 8443)])),
+            ("a", 443, Ok(vec![on("10.0.0.1", 8443, "n1"), place("10.0.0.3", 8443)])),
             ("a", 444, no_endpoints("a")),
             ("a", 80, Err(Unresolved::Port { port: 80, service: "a".into() })),
             ("far", 8443, Ok(vec![place("hooks.example.org", 8443)])),
