@@ -364,18 +364,15 @@ fn revision(node: &Node) -> u64 {
     node.metadata.resource_version.as_deref().and_then(|rev| rev.parse().ok()).unwrap_or(0)
 }
 
-/// Renews the Lease for ever.
-pub async fn heartbeat(client: Client, config: Arc<AgentConfig>) -> Result<(), AgentError> {
-    let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+/// Renews the Lease once, or makes it.
+async fn renew(client: &Client, config: &AgentConfig) -> Result<(), kube::Error> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let name = &config.node_name;
-    let holds = Duration::from_secs(config.lease_seconds.into());
     let seconds = i32::try_from(config.lease_seconds).unwrap_or(i32::MAX);
-    let mut renewed_at = tokio::time::Instant::now();
-    loop {
-        let now = MicroTime(Timestamp::now());
-        let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now}});
-        let mut renewed = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        if renewed.as_ref().is_err_and(|error| code(error) == Some(404)) {
+    let now = MicroTime(Timestamp::now());
+    let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": now}});
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(error) if code(&error) == Some(404) => {
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(name.clone()), namespace: Some("kube-node-lease".into()), ..ObjectMeta::default() },
                 spec: Some(LeaseSpec {
@@ -385,10 +382,20 @@ pub async fn heartbeat(client: Client, config: Arc<AgentConfig>) -> Result<(), A
                     ..LeaseSpec::default()
                 }),
             };
-            renewed = api.create(&PostParams::default(), &lease).await;
+            api.create(&PostParams::default(), &lease).await.map(drop)
         }
-        let next = match renewed {
-            Ok(_) => {
+        other => other.map(drop),
+    }
+}
+
+/// Renews the Lease for ever.
+pub async fn heartbeat(client: Client, config: Arc<AgentConfig>) -> Result<(), AgentError> {
+    let name = &config.node_name;
+    let holds = Duration::from_secs(config.lease_seconds.into());
+    let mut renewed_at = tokio::time::Instant::now();
+    loop {
+        let next = match renew(&client, &config).await {
+            Ok(()) => {
                 renewed_at = tokio::time::Instant::now();
                 holds / RENEWALS
             }
@@ -409,7 +416,7 @@ pub async fn keep_status(
     store: Arc<dyn ImageStore>,
     mut own: watch::Receiver<Own>,
 ) -> Result<(), AgentError> {
-    let api: Api<Node> = Api::all(client);
+    let api: Api<Node> = Api::all(client.clone());
     let name = &config.node_name;
     let mut sent: Option<(NodeStatus, u64)> = None;
     let mut reported: Option<tokio::time::Instant> = None;
@@ -419,9 +426,16 @@ pub async fn keep_status(
         let status = status(&config, &machine, true, &old, images(&*store).await);
         let due = reported.is_none_or(|at| at.elapsed() >= REPORT);
         let news = own.borrow_and_update().clone();
-        if due || sent.as_ref().is_none_or(|(sent, rev)| timeless(sent) != timeless(&status) || news.contradicts(sent, *rev)) {
+        let contradicted = sent.as_ref().is_some_and(|(sent, rev)| news.contradicts(sent, *rev));
+        if due || contradicted || sent.as_ref().is_none_or(|(sent, _)| timeless(sent) != timeless(&status)) {
+            // Whoever was not heard is not believed: the Lease comes first.
+            let heard = if contradicted { renew(&client, &config).await } else { Ok(()) };
             let body = json!({"status": status});
-            match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
+            let reported_now = match heard {
+                Ok(()) => api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await,
+                Err(error) => Err(error),
+            };
+            match reported_now {
                 Ok(node) => (sent, reported) = (Some((status, revision(&node))), Some(tokio::time::Instant::now())),
                 Err(error) if code(&error) == Some(404) => {
                     tracing::warn!(node = name, "the Node was deleted, registering it again");

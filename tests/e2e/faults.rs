@@ -110,7 +110,10 @@ impl Bed {
     }
 
     fn ready(&self, node: &str) {
-        self.cluster.api.until(WAIT, &format!("{node} is ready"), &format!("/api/v1/nodes/{node}"), |node| condition(node, "Ready"));
+        // A machine whose disk or memory is nearly full has taints, too, and takes no pods.
+        self.cluster.api.until(WAIT, &format!("{node} is ready, and takes pods"), &format!("/api/v1/nodes/{node}"), |node| {
+            condition(node, "Ready") && node["spec"]["taints"].is_null()
+        });
     }
 
     fn eyes(&self) -> Vec<Eye> {
