@@ -88,8 +88,7 @@ fn last_seen(event: &Event, now: Timestamp) -> String {
     duration::since(event.last_timestamp.as_ref().map(|time| time.0).or_else(|| first(event)), now)
 }
 
-/// Upstream's `legacyValidateEvent`, which holds in both versions. What it asks of events.k8s.io/v1 besides is not asked here, where
-/// nothing tells by which version an event came.
+/// Upstream's `legacyValidateEvent`, which holds in both versions; [`check_new`] has what events.k8s.io/v1 asks besides.
 fn check(event: &Event) -> Errors {
     let mut errors = Errors::new();
     let about = rules::str_of(&event.involved_object.namespace);
@@ -126,6 +125,58 @@ fn check(event: &Event) -> Errors {
         }
     }
     errors
+}
+
+/// Rules of events that come as events.k8s.io/v1.
+pub fn check_new(event: &Event, old: Option<&Event>) -> Errors {
+    let mut errors = Errors::new();
+    if old.is_none_or(|old| old.series != event.series)
+        && let Some(series) = &event.series
+    {
+        if series.count.unwrap_or_default() < 2 {
+            errors.push(FieldError::invalid("series.count", "", "should be at least 2"));
+        }
+        if series.last_observed_time.is_none() {
+            errors.push(FieldError::required("series.lastObservedTime", ""));
+        }
+    }
+    match old {
+        None => check_new_fields(&mut errors, event),
+        Some(old) => check_kept(&mut errors, event, old),
+    }
+    errors
+}
+
+fn check_new_fields(errors: &mut Errors, event: &Event) {
+    if event.event_time.is_none() {
+        errors.push(FieldError::required("eventTime", ""));
+    }
+    let kind = rules::str_of(&event.type_);
+    if !["Normal", "Warning"].contains(&kind) {
+        errors.push(FieldError::invalid("type", "", format!("has invalid value: {kind}")));
+    }
+    let said = |text: &Option<String>| !rules::str_of(text).is_empty();
+    let replaced = [
+        ("firstTimestamp", event.first_timestamp.is_some()),
+        ("lastTimestamp", event.last_timestamp.is_some()),
+        ("count", event.count.is_some_and(|count| count != 0)),
+        ("source", event.source.as_ref().is_some_and(|source| said(&source.component) || said(&source.host))),
+    ];
+    errors.extend(replaced.iter().filter(|(_, set)| *set).map(|(field, _)| FieldError::invalid(*field, "", "needs to be unset")));
+}
+
+/// All but the series stays.
+fn check_kept(errors: &mut Errors, event: &Event, old: &Event) {
+    macro_rules! kept {
+        ($($field:literal: $name:ident),* $(,)?) => {
+            $(rules::immutable(errors, &Path::new($field), &event.$name, &old.$name);)*
+        };
+    }
+    kept!(
+        "involvedObject": involved_object, "reason": reason, "message": message, "source": source, "firstTimestamp": first_timestamp,
+        "lastTimestamp": last_timestamp, "count": count, "type": type_, "eventTime": event_time, "action": action, "related": related,
+        "reportingController": reporting_component, "reportingInstance": reporting_instance,
+    );
 }
 
 /// Selectable fields as events.k8s.io/v1 and core/v1 call them.

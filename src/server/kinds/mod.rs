@@ -77,10 +77,10 @@ macro_rules! second {
         second!($served => $stored, identity, identity)
     };
     ($served:ty => $stored:ty, $to:path, $from:path) => {
-        second!($served => $stored, $to, $from, &[])
+        second!($served => $stored, $to, $from, &[], |_, _| Vec::new())
     };
-    ($served:ty => $stored:ty, $to:path, $from:path, $fields:expr) => {
-        KindDef::version_of::<$served, $stored>($to, $from, $fields)
+    ($served:ty => $stored:ty, $to:path, $from:path, $fields:expr, $stricter:expr) => {
+        KindDef::version_of::<$served, $stored>($to, $from, $fields, $stricter)
     };
 }
 
@@ -122,7 +122,7 @@ pub static KINDS: LazyLock<Vec<KindRef>> = LazyLock::new(|| {
         KindDef::of::<net::v1::ServiceCIDR>(),
         KindDef::of::<net::v1::IPAddress>(),
         KindDef::of::<discovery::v1::EndpointSlice>(),
-        second!(events::v1::Event => core::v1::Event, event::to_core, event::from_core, event::FIELD_NAMES),
+        second!(events::v1::Event => core::v1::Event, event::to_core, event::from_core, event::FIELD_NAMES, event::check_new),
         // rbac, authentication, authorization, certificates
         KindDef::of::<roles::v1::Role>(),
         KindDef::of::<roles::v1::RoleBinding>(),

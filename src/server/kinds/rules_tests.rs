@@ -11,6 +11,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment, VolumeAttributesClass};
 
+use super::KINDS;
 use super::support::testing::{errors, object, update_errors};
 use crate::server::registry::strategy::Strategy;
 
@@ -445,6 +446,52 @@ fn events() {
             ),
         ],
     );
+}
+
+/// What events.k8s.io/v1 asks besides, through the row that serves it.
+#[test]
+fn events_of_the_new_version() {
+    let kind = KINDS.iter().find(|kind| (kind.group(), kind.resource()) == ("events.k8s.io", "events")).unwrap();
+    let read = |part: &str| {
+        let fields = "eventTime: '2026-01-01T00:00:00.000000Z', reportingController: a.b/c, reportingInstance: i, action: a, reason: r, type: Normal";
+        let text = format!("{{metadata: {{name: e, namespace: n}}, regarding: {{namespace: m}}, {}}}", with(fields, part));
+        kind.decode(serde_yaml::from_str(&text).unwrap(), &mut |_| {}).unwrap_or_else(|fault| panic!("{text}: {}", fault.error))
+    };
+    let told = |part: &str, old: Option<&str>| {
+        let old = old.map(&read);
+        let errors = kind.validate(read(part).as_ref(), old.as_deref());
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let table: &[Row] = &[
+        ("note: x", &[]),
+        ("series: {count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z'}", &[]),
+        (
+            "series: {count: 1, lastObservedTime: '2026-01-01T00:00:00.000000Z'}",
+            &["series.count: Invalid value: \"\": should be at least 2"],
+        ),
+        (
+            "eventTime: null",
+            &["involvedObject.namespace: Invalid value: \"m\": does not match event.namespace", "eventTime: Required value"],
+        ),
+        ("type: Odd", &["type: Invalid value: \"\": has invalid value: Odd"]),
+        (
+            "deprecatedCount: 1, deprecatedSource: {host: h}, deprecatedLastTimestamp: '2026-01-01T00:00:00Z'",
+            &[
+                "lastTimestamp: Invalid value: \"\": needs to be unset",
+                "count: Invalid value: \"\": needs to be unset",
+                "source: Invalid value: \"\": needs to be unset",
+            ],
+        ),
+    ];
+    for (part, want) in table {
+        assert_eq!(told(part, None), *want, "{part}");
+    }
+    assert_eq!(
+        told("series: {count: 3, lastObservedTime: '2026-01-01T00:00:00.000000Z'}", Some("note: x")),
+        ["message: Invalid value: null: field is immutable"]
+    );
+    assert_eq!(told("note: x, type: Warning", Some("note: x")), ["type: Invalid value: \"Warning\": field is immutable"]);
+    assert_eq!(told("note: x, series: {count: 3, lastObservedTime: '2026-01-01T00:00:00.000000Z'}", Some("note: x")), [""; 0]);
 }
 
 /// Fields, of which `others` replace those of the same name.

@@ -41,8 +41,8 @@ pub use admission::{Admitted, ConnectOptions, RegistryConfig, plugins_without};
 pub use callout::{Callout, CalloutError};
 pub use decode::message;
 pub use kind::{
-    Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Structure, Unknown, same_kinds,
-    undecodable,
+    Behaviour, ColumnDef, Converter, Extensions, Facts, Fault, KindDef, KindRef, MergeSchema, Names, Stricter, Structure, Unknown,
+    same_kinds, undecodable,
 };
 pub use options::{
     Body, DeleteOptions, Deleted, FieldValidation, Format, List, ListOptions, Part, Patch, User, WatchEvent, WatchOptions, WriteOptions,

@@ -34,7 +34,7 @@ pub(super) fn names<T: Kind>() -> Names {
     }
 }
 
-fn cast<T: Any>(object: &dyn Object) -> &T {
+pub(super) fn cast<T: Any>(object: &dyn Object) -> &T {
     object.as_any().downcast_ref().expect("a row is only handed objects that it made")
 }
 

@@ -25,6 +25,7 @@ use super::strategy::{Cell, Info, Scale, Strategy, Subresource};
 use crate::api::apply::{Schema, compile};
 use crate::api::{FieldError, Key, Kind, Object, Rev, Scope, Status, schema};
 use crate::server::store::{Draft, Entry, Snapshot};
+pub use second::Stricter;
 
 /// A row, shared. Built-in rows live as long as the registry, custom ones as long as their definition and whoever uses them.
 pub type KindRef = Arc<KindDef>;
@@ -260,12 +261,14 @@ impl KindDef {
 
     /// The row of `T`, a second version of the kind `S`: converted through JSON by `to_storage` and `from_storage`. Both work on whole
     /// objects; `apiVersion` and `kind` are set here. `renamed`: selectable fields whose names differ, as `T` and as `S` has them.
+    /// `stricter`: rules that hold for what is sent in this version only.
     pub fn version_of<T: Kind + JsonSchema, S: Strategy + JsonSchema>(
         to_storage: fn(Value) -> Value,
         from_storage: fn(Value) -> Value,
         renamed: &'static [(&'static str, &'static str)],
+        stricter: Stricter<S>,
     ) -> KindRef {
-        let behaviour = Box::new(second::Second::<T, S>::new(to_storage, from_storage, renamed));
+        let behaviour = Box::new(second::Second::<T, S>::new(to_storage, from_storage, renamed, stricter));
         let mut kind = KindDef::new(builtin::names::<T>(), Facts::from(&S::INFO), behaviour, None);
         kind.stored_as = (S::GROUP.into(), S::URL_PATH_SEGMENT.into());
         kind.stored_version = S::VERSION.into();

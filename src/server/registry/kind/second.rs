@@ -22,16 +22,21 @@ pub(super) struct Second<T, S> {
     from_storage: fn(Value) -> Value,
     /// Selectable fields whose names differ, as this version calls them and as the stored one does.
     renamed: &'static [(&'static str, &'static str)],
+    stricter: Stricter<S>,
     sent: PhantomData<fn() -> T>,
 }
+
+/// Rules of a version besides those of the kind: of an object, and of what it was before an update.
+pub type Stricter<S> = fn(&S, Option<&S>) -> Vec<FieldError>;
 
 impl<T: Kind, S: Strategy> Second<T, S> {
     pub(super) fn new(
         to_storage: fn(Value) -> Value,
         from_storage: fn(Value) -> Value,
         renamed: &'static [(&'static str, &'static str)],
+        stricter: Stricter<S>,
     ) -> Second<T, S> {
-        Second { stored: Builtin::new(), to_storage, from_storage, renamed, sent: PhantomData }
+        Second { stored: Builtin::new(), to_storage, from_storage, renamed, stricter, sent: PhantomData }
     }
 
     fn converted<O: Kind>(value: Value, convert: fn(Value) -> Value) -> Result<O, erased_serde::Error> {
@@ -125,7 +130,9 @@ impl<T: Kind + JsonSchema, S: Strategy + JsonSchema> Behaviour for Second<T, S> 
         self.stored.prepare_status(object, old);
     }
     fn validate(&self, object: &dyn Object, old: Option<&dyn Object>) -> Vec<FieldError> {
-        self.stored.validate(object, old)
+        let mut errors = self.stored.validate(object, old);
+        errors.extend((self.stricter)(builtin::cast(object), old.map(builtin::cast)));
+        errors
     }
     fn validate_status(&self, object: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
         self.stored.validate_status(object, old)

@@ -131,6 +131,7 @@ pub static KINDS: std::sync::LazyLock<Vec<KindRef>> = std::sync::LazyLock::new(|
             |value| rename(value, [("regarding", "involvedObject"), ("note", "message")]),
             |value| rename(value, [("involvedObject", "regarding"), ("message", "note")]),
             &[],
+            |_, _| Vec::new(),
         ),
     ]
 });
