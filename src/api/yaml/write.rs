@@ -117,10 +117,8 @@ fn block(out: &mut String, text: &str, column: usize) {
 
 /// Text of one line: plain if that is read back as this text.
 fn line(text: &str) -> String {
-    if !text.chars().all(is_shown) || text.contains('\t') {
+    if text.is_empty() || !text.chars().all(is_shown) || text.contains('\t') || (is_plain(text) && says_more(text)) {
         double_quoted(text)
-    } else if text.is_empty() || (is_plain(text) && says_more(text)) {
-        format!("\"{text}\"")
     } else if is_plain(text) {
         text.to_owned()
     } else {
