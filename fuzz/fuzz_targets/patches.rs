@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use orch::api::apply::manager::{self, Applied, Live, same_but_times};
 use orch::api::apply::{Filter, Schema, Versions, Writer};
@@ -84,7 +84,8 @@ impl Versions for Only<'_> {
     }
 }
 
-/// A configuration that was applied is there; applied again it changes nothing.
+/// A configuration that was applied is there; applied again it changes nothing. (But once: whoever lost the last field of a struct to it owns
+/// the bare struct, which the next write takes for one that was atomic, and gives all fields of it back, as upstream's `reconcile_schema.go`.)
 fn applied_twice(kind: &KindRef, target: &Value, body: &[u8], force: bool) {
     let Ok(config) = yaml::read(body, &mut Vec::new()) else { return };
     let (version, now) = (kind.api_version(), Time(jiff::Timestamp::UNIX_EPOCH));
@@ -92,9 +93,19 @@ fn applied_twice(kind: &KindRef, target: &Value, body: &[u8], force: bool) {
     let applied = Applied { config: &config, kind: kind.kind(), force, zero: &kind.structure().zero };
     let apply = |value: &Value, entries| manager::apply(Live { value, entries, is_new: false }, applied, writer, &Only(kind));
     let Ok((first, owners)) = apply(target, None) else { return };
-    let (second, again) = apply(&first, owners.clone()).unwrap_or_else(|error| panic!("{error:?}: {config}"));
+    let again = |value: &Value, entries| apply(value, entries).unwrap_or_else(|error| panic!("{error:?}: {config}"));
+    let (second, settled) = again(&first, owners.clone());
     assert_eq!(first, second, "{config}");
-    assert!(same_but_times(&owners.unwrap_or_default(), &again.unwrap_or_default()), "{config}");
+    let own = |entries: &Option<Vec<ManagedFieldsEntry>>| -> Vec<ManagedFieldsEntry> {
+        entries.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(writer.manager)).cloned().collect()
+    };
+    assert!(same_but_times(&own(&owners), &own(&settled)), "{config}: {owners:?}, then {settled:?}");
+    let (third, last) = again(&second, settled.clone());
+    assert_eq!(second, third, "{config}");
+    assert!(
+        same_but_times(&settled.clone().unwrap_or_default(), &last.clone().unwrap_or_default()),
+        "{config}: {settled:?}, then {last:?}"
+    );
 }
 
 fn pure(kind: &KindRef, number: u8, mode: u8, body: &[u8]) {
