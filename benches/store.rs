@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("fdatasync_rate {:.0}", disk(&dir.join("plain"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     for clients in [1, 64] {
-        let store = Store::open(&dir.join(format!("store-{clients}")), Limits::default())?;
+        let store = Store::open(&dir.join(format!("store-{clients}")), Limits::default(), &[])?;
         let rate = runtime.block_on(commits(&store, clients));
         println!("commit_rate_{clients} {rate:.0}");
         runtime.block_on(store.close());

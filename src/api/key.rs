@@ -135,6 +135,11 @@ impl Scope {
         Scope(format!("{group}/{resource}/{namespace}/").into())
     }
 
+    /// What no key of this scope sorts before. It names no object, unless the scope is that of one.
+    pub fn first(&self) -> Key {
+        Key(self.0.clone())
+    }
+
     /// Every `T`.
     pub fn of<T: Resource>() -> Scope {
         Scope::resource(T::GROUP, T::URL_PATH_SEGMENT)

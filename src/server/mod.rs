@@ -58,7 +58,7 @@ use http::{App, ClusterInfo};
 use kinds::KINDS;
 use outbound::Outbound;
 use pki::{Pki, PkiConfig, PkiError};
-use registry::{Parts, Registry, RegistryConfig};
+use registry::{INDEXES, Parts, Registry, RegistryConfig};
 use store::{BackendError, Limits, Store, backup};
 use tunnel::Tunnels;
 
@@ -166,7 +166,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
         let pki = std::thread::scope(|scope| {
             let pki = scope.spawn(|| Pki::open(&opening.node.data_dir, &pki_config(&opening)));
             let encryption = Arc::new(Encryption::open(&opening.node.data_dir, opening.encryption.as_deref())?);
-            let (store, stale) = Store::open_sealed(&path, Limits::default(), encryption.clone())?;
+            let (store, stale) = Store::open_sealed(&path, Limits::default(), INDEXES, encryption.clone())?;
             // A new key is on the disk before anything is sealed with it.
             encryption.save()?;
             let keeper = Keeper::new(encryption, store.clone(), path.clone());

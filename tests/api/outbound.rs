@@ -31,7 +31,7 @@ async fn post(outbound: &Outbound, peer: &Peer) -> Result<String, CallError> {
 #[tokio::test]
 async fn services_are_called_under_their_own_name() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Limits::default()).unwrap();
+    let store = Store::open(dir.path(), Limits::default(), &[]).unwrap();
     let server = https(&["hook.n.svc"], |request| async move {
         assert_eq!(request.headers()["content-type"], "application/json");
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
@@ -64,7 +64,7 @@ async fn services_are_called_under_their_own_name() {
 #[tokio::test]
 async fn failures_say_what_upstream_says() {
     let dir = tempfile::tempdir().unwrap();
-    let outbound = Outbound::new(Store::open(dir.path(), Limits::default()).unwrap(), None);
+    let outbound = Outbound::new(Store::open(dir.path(), Limits::default(), &[]).unwrap(), None);
     let server = https(&["127.0.0.1"], |request| async move {
         match request.uri().path() {
             "/fail" => Response::builder().status(500).body(Body::from("no luck")).unwrap(),
@@ -103,7 +103,7 @@ async fn failures_say_what_upstream_says() {
 #[tokio::test]
 async fn a_certificate_may_be_its_own_authority() {
     let dir = tempfile::tempdir().unwrap();
-    let outbound = Outbound::new(Store::open(dir.path(), Limits::default()).unwrap(), None);
+    let outbound = Outbound::new(Store::open(dir.path(), Limits::default(), &[]).unwrap(), None);
     let connections = Arc::new(AtomicUsize::new(0));
     let seen = connections.clone();
     let server = self_signed("localhost", move |_| {

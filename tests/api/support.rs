@@ -22,7 +22,7 @@ use orch::server::kinds::KINDS;
 use orch::server::outbound::Outbound;
 use orch::server::pki::{Pki, PkiConfig};
 use orch::server::reconcile;
-use orch::server::registry::{Parts, Registry, User, plugins_without};
+use orch::server::registry::{INDEXES, Parts, Registry, User, plugins_without};
 use orch::server::store::{Change, Draft, Expect, Limits, Store};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -131,7 +131,7 @@ async fn make(whole: bool, settings: Settings, limits: Limits, disabled: &[&str]
         front_proxy_ca_pem: None,
     };
     let pki = Arc::new(Pki::open(dir.path(), &config).unwrap());
-    let store = Store::open(&dir.path().join("db"), limits).unwrap();
+    let store = Store::open(&dir.path().join("db"), limits, INDEXES).unwrap();
     let key = TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap();
     let cluster = ClusterInfo { version: "v1.37.0+orch".into(), server_address: "192.0.2.1:6443".into() };
     let authenticator = Authenticator::with_ways(key, ways(&store));

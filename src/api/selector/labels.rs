@@ -106,6 +106,11 @@ impl LabelSelector {
         !self.nothing && self.requirements.is_empty()
     }
 
+    /// The labels that everything selected has with these very values: what an index can find it by.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().filter_map(LabelRequirement::pair)
+    }
+
     /// Its requirements, by key.
     pub fn requirements(&self) -> impl Iterator<Item = &LabelRequirement> {
         self.requirements.iter()
@@ -155,6 +160,12 @@ impl LabelRequirement {
             check_value(&format!("values[{index}][{key}]"), value)?;
         }
         Ok(LabelRequirement { key: key.into(), operator, values })
+    }
+
+    /// The label and its one value, where nothing else will do.
+    fn pair(&self) -> Option<(&str, &str)> {
+        let equals = matches!(self.operator, Operator::In | Operator::Equals | Operator::DoubleEquals) && self.values.len() == 1;
+        self.values.first().filter(|_| equals).map(|value| (self.key.as_str(), value.as_str()))
     }
 
     /// The label's key.

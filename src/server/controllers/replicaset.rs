@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{conditions, pods};
-use crate::api::meta::{controller_of, controller_ref, is_controlled_by};
+use crate::api::meta::{controller_of, controller_ref};
 use crate::api::selector::LabelSelector;
 use crate::api::{Key, Kind, Scope};
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
@@ -154,12 +154,7 @@ fn orphan<T: Resource>(event: &Event) -> Vec<Key> {
 
 fn reconcile<T: Replicated>(key: &Key, view: &View) -> Outcome {
     if key.name().is_empty() {
-        let sets: Vec<_> = view.list::<T>(Some(key.namespace())).collect();
-        if sets.is_empty() {
-            return Outcome::default();
-        }
-        let orphans: Vec<_> = view.list::<Pod>(Some(key.namespace())).filter(|pod| controller_of(&pod.metadata).is_none()).collect();
-        return sets.iter().flat_map(|set| adoptions(&**set, &orphans)).collect::<Vec<_>>().into();
+        return view.list::<T>(Some(key.namespace())).flat_map(|set| adoptions(&*set, view)).collect::<Vec<_>>().into();
     }
     match view.at::<T>(key) {
         Some(set) => reconcile_one(&*set, key, view),
@@ -168,31 +163,26 @@ fn reconcile<T: Replicated>(key: &Key, view: &View) -> Outcome {
 }
 
 /// Takes over orphans that match. The update carries the pod's revision, so that of two sets only one wins.
-fn adoptions<T: Replicated>(set: &T, orphans: &[Arc<Pod>]) -> Vec<Op> {
+fn adoptions<T: Replicated>(set: &T, view: &View) -> Vec<Op> {
     let Some(selector) = set.selector().filter(|_| set.meta().deletion_timestamp.is_none()) else { return Vec::new() };
-    let mine = |pod: &&Arc<Pod>| pods::is_active(pod) && selector.matches(pod.metadata.labels.as_ref());
-    let adopt = |pod: &Arc<Pod>| {
-        let mut pod = (**pod).clone();
+    let orphaned = |pod: &Arc<Pod>| pods::is_active(pod) && controller_of(&pod.metadata).is_none();
+    let adopt = |pod: Arc<Pod>| {
+        let mut pod = Arc::unwrap_or_clone(pod);
         pod.metadata.owner_references.get_or_insert_default().push(controller_ref(set));
         Op::Update(Box::new(pod))
     };
-    orphans.iter().filter(mine).map(adopt).collect()
+    view.selected::<Pod>(set.meta().namespace.as_deref(), &selector).filter(orphaned).map(adopt).collect()
 }
 
 fn reconcile_one<T: Replicated>(set: &T, key: &Key, view: &View) -> Outcome {
     let mut outcome = Outcome::default();
     let (Some(selector), Some(uid)) = (set.selector(), set.meta().uid.as_deref()) else { return outcome };
-    let all: Vec<_> = view.list::<Pod>(Some(key.namespace())).collect();
-    let (mine, strays): (Vec<_>, Vec<_>) = all
-        .iter()
-        .filter(|pod| is_controlled_by(&pod.metadata, uid))
-        .cloned()
-        .partition(|pod| selector.matches(pod.metadata.labels.as_ref()));
+    let (mine, strays): (Vec<_>, Vec<_>) =
+        view.owned::<Pod>(key.namespace(), uid).partition(|pod| selector.matches(pod.metadata.labels.as_ref()));
     let terminating = mine.iter().filter(|pod| pods::is_deleting(pod) && !pods::is_terminal(pod)).count();
     let active: Vec<_> = mine.into_iter().filter(|pod| pods::is_active(pod)).collect();
     let deleting = set.meta().deletion_timestamp.is_some();
-    let orphans: Vec<_> = all.iter().filter(|pod| controller_of(&pod.metadata).is_none()).cloned().collect();
-    let adopted = if deleting { Vec::new() } else { adoptions(set, &orphans) };
+    let adopted = if deleting { Vec::new() } else { adoptions(set, view) };
     // What is adopted counts from the next run on.
     let excess = if deleting || !adopted.is_empty() { 0 } else { active.len().saturating_sub(wanted(set)).min(BURST) };
     let (going, staying) = split_surplus(active, excess);
@@ -211,7 +201,7 @@ fn reconcile_one<T: Replicated>(set: &T, key: &Key, view: &View) -> Outcome {
     outcome.ops.extend(tell_failure(set, view));
     if adopted.is_empty() {
         outcome.ops.extend(delete(set, &going));
-        outcome.ops.extend(create(set, key, view, staying.len(), &all));
+        outcome.ops.extend(create(set, key, view, staying.len()));
     }
     outcome.ops.extend(adopted);
     outcome
@@ -243,14 +233,14 @@ fn delete<T: Replicated>(set: &T, going: &[Arc<Pod>]) -> Vec<Op> {
     going.iter().flat_map(|pod| [Op::delete(&**pod), told(pod)]).collect()
 }
 
-fn create<T: Replicated>(set: &T, key: &Key, view: &View, present: usize, all: &[Arc<Pod>]) -> Vec<Op> {
+fn create<T: Replicated>(set: &T, key: &Key, view: &View, present: usize) -> Vec<Op> {
     let Some(template) = set.template() else { return Vec::new() };
     let base = format!("{}-", key.name());
-    let taken = all.iter().filter_map(|pod| pod.metadata.name.clone());
-    let mut names = pods::Names::new(base.clone(), set.meta().uid.as_deref().unwrap_or(""), view.rev(), taken);
+    let mut names = pods::Names::new(base.clone(), set.meta().uid.as_deref().unwrap_or(""), view.rev(), std::iter::empty());
+    let is_free = |name: &String| view.entry(&Key::of::<Pod>(key.namespace(), name)).is_none();
     let missing = wanted(set).saturating_sub(present).min(BURST);
     let one = |_| {
-        let name = names.next();
+        let name = std::iter::repeat_with(|| names.next()).find(is_free).expect("there are more names than pods");
         let told = Op::normal(set, "SuccessfulCreate", format!("Created pod: {name}"));
         let pod = pods::from_template(template, key.namespace(), name, &base, controller_ref(set));
         [Op::Create(Box::new(pod)), told]
@@ -317,6 +307,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::api::meta::is_controlled_by;
     use crate::server::reconcile::testing::{World, check, show};
 
     const SET: &str = "

@@ -26,7 +26,7 @@ impl Home {
 
     fn try_open(&self, given: Option<&Path>) -> Result<(Keeper, Store, usize), BackendError> {
         let encryption = Arc::new(Encryption::open(self.dir.path(), given).unwrap());
-        let (store, stale) = Store::open_sealed(&self.store_dir(), Limits::default(), encryption.clone())?;
+        let (store, stale) = Store::open_sealed(&self.store_dir(), Limits::default(), &[], encryption.clone())?;
         encryption.save().unwrap();
         Ok((Keeper::new(encryption, store.clone(), self.store_dir()), store, stale))
     }
@@ -138,7 +138,7 @@ async fn a_lost_or_wrong_key_changes_nothing() {
 #[tokio::test]
 async fn what_was_plain_is_sealed_and_a_restored_backup_opens() {
     let home = Home::new();
-    let plain = Store::open(&home.store_dir(), Limits { events: 1, bytes: 1 << 20 }).unwrap();
+    let plain = Store::open(&home.store_dir(), Limits { events: 1, bytes: 1 << 20 }, &[]).unwrap();
     put(&plain, "a").await;
     plain.close().await;
     assert!(!home.leaks().is_empty(), "the search finds what is there");

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 
 use super::OpFailure;
 use crate::api::meta::is_controlled_by;
+use crate::api::selector::LabelSelector;
 use crate::api::{Key, Kind, Rev, Scope};
-use crate::server::store::{Entry, Snapshot};
+use crate::server::store::{Entry, Index, Snapshot};
 
 /// What a controller sees: one consistent snapshot and the time at which it was taken.
 pub struct View {
@@ -73,10 +74,20 @@ impl View {
         self.snapshot.range(&scope).filter_map(decode)
     }
 
+    /// The `T`s of one namespace (or of all) that these labels select: costs as much as there are that have one of the labels asked for.
+    pub fn selected<'a, T: Kind>(
+        &'a self,
+        namespace: Option<&str>,
+        labels: &'a LabelSelector,
+    ) -> impl Iterator<Item = Arc<T>> + use<'a, T> {
+        let scope = namespace.map_or_else(Scope::of::<T>, Scope::of_namespace::<T>);
+        self.snapshot.selected(&scope, None, labels).filter_map(decode)
+    }
+
     /// The `T`s in `namespace` whose managing owner has this uid.
     pub fn owned<'a, T: Kind>(&'a self, namespace: &str, uid: &'a str) -> impl Iterator<Item = Arc<T>> + use<'a, T> {
         let scope = Scope::of_namespace::<T>(namespace);
-        let owned = self.dependents(uid).filter(move |entry| scope.contains(&entry.key) && is_controlled_by(entry.meta(), uid));
+        let owned = self.snapshot.found(&Index::OWNER, &[uid], &scope).filter(move |entry| is_controlled_by(entry.meta(), uid));
         owned.filter_map(decode)
     }
 

@@ -46,6 +46,11 @@ impl Filter {
         self.fields.iter().all(|one| is_metadata(&one.field))
     }
 
+    /// The labels it asks for.
+    pub fn labels(&self) -> &LabelSelector {
+        &self.labels
+    }
+
     /// Whether everything passes.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()

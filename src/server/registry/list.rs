@@ -108,7 +108,7 @@ impl Registry {
         let scope = filter.scope(kind, namespace);
         let (snapshot, after) = self.open(&scope, options)?;
         let page = match kind.is_converted() {
-            false => page(kind, &filter, options.limit, rest(&snapshot, &scope, after.as_ref()))?,
+            false => page(kind, &filter, options.limit, snapshot.selected(&scope, after.as_ref(), &options.labels))?,
             true => converted_page(kind, &filter, options.limit, &snapshot, &scope, after).await?,
         };
         let mut list = List { rev: snapshot.rev(), items: page.items, continue_token: None, remaining: None };
@@ -177,14 +177,6 @@ struct Page {
     more: bool,
 }
 
-/// What is left of a scope after a key.
-fn rest<'a>(snapshot: &'a Snapshot, scope: &Scope, after: Option<&Key>) -> Box<dyn Iterator<Item = &'a Arc<Entry>> + Send + 'a> {
-    match after {
-        Some(after) => Box::new(snapshot.range_after(scope, after)),
-        None => Box::new(snapshot.range(scope)),
-    }
-}
-
 /// The next page of a kind whose stored form is the served one.
 fn page<'a>(kind: &KindDef, filter: &Filter, limit: usize, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Result<Page, Status> {
     let mut page = Page::default();
@@ -213,7 +205,12 @@ async fn converted_page(
     let mut page = Page::default();
     loop {
         let wanted = if limit > 0 { limit - page.items.len() } else { usize::MAX };
-        let some: Vec<_> = rest(snapshot, scope, after.as_ref()).filter(|entry| filter.may_match(entry)).take(wanted).cloned().collect();
+        let some: Vec<_> = snapshot
+            .selected(scope, after.as_ref(), filter.labels())
+            .filter(|entry| filter.may_match(entry))
+            .take(wanted)
+            .cloned()
+            .collect();
         let Some(last) = some.last().map(|entry| entry.key.clone()) else { return Ok(page) };
         for served in kind.serve(some).await? {
             if filter.matches(kind, &served)? {
@@ -221,7 +218,7 @@ async fn converted_page(
                 page.items.push(kind.present(&served)?);
             }
         }
-        let more = rest(snapshot, scope, Some(&last)).next().is_some();
+        let more = snapshot.selected(scope, Some(&last), filter.labels()).next().is_some();
         if !more || (limit > 0 && page.items.len() == limit) {
             page.more = more;
             return Ok(page);

@@ -37,7 +37,7 @@ pub mod strategy;
 mod update;
 mod watch;
 
-pub use admission::{Admitted, ConnectOptions, RegistryConfig, plugins_without};
+pub use admission::{Admitted, ConnectOptions, INDEXES, RegistryConfig, plugins_without};
 pub use callout::{Callout, CalloutError};
 pub use decode::message;
 pub use kind::{

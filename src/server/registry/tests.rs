@@ -23,7 +23,7 @@ pub(super) struct Fixture {
 impl Fixture {
     pub(super) async fn new() -> Fixture {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::open(dir.path(), Limits::default()).expect("opens");
+        let store = Store::open(dir.path(), Limits::default(), INDEXES).expect("opens");
         put::<Namespace>(&store, "", "default", "{apiVersion: v1, kind: Namespace, metadata: {name: default}}").await;
         let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}";
         put::<ServiceAccount>(&store, "default", "default", account).await;

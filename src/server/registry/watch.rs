@@ -66,7 +66,7 @@ impl Registry {
 
 /// The present state as ADDED.
 async fn initial(kind: &KindDef, filter: &Filter, snapshot: &Snapshot, scope: &Scope) -> Result<VecDeque<WatchEvent>, Status> {
-    let present: Vec<_> = snapshot.range(scope).filter(|entry| filter.may_match(entry)).cloned().collect();
+    let present: Vec<_> = snapshot.selected(scope, None, filter.labels()).filter(|entry| filter.may_match(entry)).cloned().collect();
     let mut events = VecDeque::with_capacity(present.len());
     for entry in kind.serve(present).await? {
         if filter.matches(kind, &entry)? {

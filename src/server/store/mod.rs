@@ -21,6 +21,7 @@ mod codec;
 pub mod disk;
 mod entry;
 mod history;
+mod index;
 mod snapshot;
 mod stats;
 mod watch;
@@ -40,6 +41,7 @@ pub use backend::{Backend, BackendError, Held, Record, Rewrite};
 pub use codec::{Codec, CodecError, Plain};
 pub use entry::{DecodeError, Draft, Entry};
 pub use history::{Event, Size};
+pub use index::Index;
 pub use snapshot::Snapshot;
 pub use watch::{Delivery, Watch};
 
@@ -123,22 +125,27 @@ pub struct Store {
 
 impl Store {
     /// Opens (or makes) the sled database in `dir` and reads it. What was half written is cut off, and said in the log.
-    pub fn open(dir: &Path, limits: Limits) -> Result<Store, BackendError> {
-        Store::open_sealed(dir, limits, Arc::new(Plain)).map(|(store, _)| store)
+    pub fn open(dir: &Path, limits: Limits, indexes: &'static [Index]) -> Result<Store, BackendError> {
+        Store::open_sealed(dir, limits, indexes, Arc::new(Plain)).map(|(store, _)| store)
     }
 
     /// The same, with all that is kept sealed by `codec`. Returns the number of records that are sealed in an old way, too.
-    pub fn open_sealed(dir: &Path, limits: Limits, codec: Arc<dyn Codec>) -> Result<(Store, usize), BackendError> {
+    pub fn open_sealed(
+        dir: &Path,
+        limits: Limits,
+        indexes: &'static [Index],
+        codec: Arc<dyn Codec>,
+    ) -> Result<(Store, usize), BackendError> {
         let (disk, held) = disk::Disk::open(dir)?;
         let (backend, held, stale) = codec::Sealed::new(Box::new(disk), held, codec.clone())?;
-        let mut store = Store::with_backend(Box::new(backend), held, limits)?;
+        let mut store = Store::with_backend(Box::new(backend), held, limits, indexes)?;
         store.codec = codec;
         Ok((store, stale))
     }
 
     /// A store over any backend and what it holds.
-    pub fn with_backend(backend: Box<dyn Backend>, held: Held, limits: Limits) -> Result<Store, BackendError> {
-        let (writer, shared, requests) = Writer::new(backend, held, limits)?;
+    pub fn with_backend(backend: Box<dyn Backend>, held: Held, limits: Limits, indexes: &'static [Index]) -> Result<Store, BackendError> {
+        let (writer, shared, requests) = Writer::new(backend, held, limits, indexes)?;
         std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run()).map_err(|source| BackendError::Io {
             doing: "starting",
             path: "the writer thread".into(),

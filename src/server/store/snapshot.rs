@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::Entry;
+use super::index::Term;
+use super::{Entry, Index};
+use crate::api::selector::LabelSelector;
 use crate::api::{Key, Rev, Scope};
+
+/// How far postings are counted.
+const FEW: usize = 64;
 
 /// A consistent, immutable view of all objects at one revision. Cheap to clone: a persistent map shares what did not change.
 #[derive(Clone, Default)]
@@ -17,8 +21,8 @@ pub struct Snapshot {
     map: OrdMap<Key, Arc<Entry>>,
     /// By resource (`GROUP/RESOURCE/`): the revision of its newest change, a removal too.
     changed: OrdMap<Arc<str>, Rev>,
-    /// By an owner's uid: the objects that name it.
-    dependents: OrdMap<Arc<str>, OrdSet<Key>>,
+    indexes: &'static [Index],
+    postings: OrdSet<(Term, Key)>,
 }
 
 impl Snapshot {
@@ -48,9 +52,45 @@ impl Snapshot {
         self.from(Bound::Excluded(after.as_str()), scope)
     }
 
+    /// The objects of a scope that have this term of an index that the store keeps, in key order.
+    pub fn found(&self, index: &Index, term: &[&str], scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        debug_assert!(self.indexes().any(|kept| kept.name == index.name), "the store was not told to keep {}", index.name);
+        self.found_from(Bound::Included(scope.first()), index, term, scope)
+    }
+
+    fn found_from(&self, start: Bound<Key>, index: &Index, term: &[&str], scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+        let (term, scope) = (index.term(term), scope.clone());
+        let postings = self.postings.range((start.map(|key| (term, key)), Bound::Unbounded));
+        let having = postings.take_while(move |(found, key)| *found == term && scope.contains(key));
+        having.filter_map(|(_, key)| self.map.get(key))
+    }
+
+    /// How many objects of a scope have a term, up to a few: enough to tell a rare one from a common one.
+    fn some_of(&self, term: Term, scope: &Scope) -> usize {
+        let having =
+            self.postings.range((term, scope.first())..).take(FEW).take_while(|(found, key)| *found == term && scope.contains(key));
+        having.count()
+    }
+
+    /// The objects of a scope that these labels select, after `after` where that is given, in key order. Looks at those alone that have one
+    /// of the labels which the selector asks for, if there is any: the rarest.
+    pub fn selected<'a>(
+        &'a self,
+        scope: &Scope,
+        after: Option<&Key>,
+        labels: &'a LabelSelector,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry>> + Send + 'a> {
+        let start = after.map_or_else(|| Bound::Included(scope.first()), |after| Bound::Excluded(after.clone()));
+        let selected = |entry: &&Arc<Entry>| labels.matches(entry.meta().labels.as_ref());
+        match labels.pairs().min_by_key(|(name, value)| self.some_of(Index::LABEL.term(&[name, value]), scope)) {
+            Some((name, value)) => Box::new(self.found_from(start, &Index::LABEL, &[name, value], scope).filter(selected)),
+            None => Box::new(self.from(start.as_ref().map(Key::as_str), scope).filter(selected)),
+        }
+    }
+
     /// All objects that name an owner of this uid, in key order.
     pub fn dependents(&self, uid: &str) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
-        self.dependents.get(uid).into_iter().flatten().filter_map(|key| self.map.get(key))
+        self.found(&Index::OWNER, &[uid], &Scope::all())
     }
 
     fn from(&self, start: Bound<&str>, scope: &Scope) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
@@ -71,7 +111,7 @@ impl Snapshot {
     /// A view made by hand.
     #[cfg(test)]
     pub(crate) fn of(rev: Rev, objects: impl IntoIterator<Item = (Key, Rev, super::Draft)>) -> Snapshot {
-        let mut snapshot = Snapshot::empty(Rev(0));
+        let mut snapshot = Snapshot::empty(Rev(0), &[]);
         for (key, rev, draft) in objects {
             snapshot.apply(&Arc::new(draft.at(key, rev)), false);
         }
@@ -89,8 +129,8 @@ impl Snapshot {
     }
 
     /// An empty view at `rev`.
-    pub(super) fn empty(rev: Rev) -> Snapshot {
-        Snapshot { rev, ..Snapshot::default() }
+    pub(super) fn empty(rev: Rev, indexes: &'static [Index]) -> Snapshot {
+        Snapshot { rev, indexes, ..Snapshot::default() }
     }
 
     /// Moves to the next revision by one change; returns what the key held.
@@ -105,34 +145,30 @@ impl Snapshot {
             true => self.map.remove(&entry.key),
             false => self.map.insert(entry.key.clone(), entry.clone()),
         };
-        let owners = if deleted { &[] } else { owners_of(entry) };
-        self.relink(&entry.key, prev.as_ref().map_or(&[], owners_of), owners);
+        self.repost(prev.as_deref(), (!deleted).then_some(&**entry));
         prev
     }
 
-    /// Keeps the dependents of an object's owners.
-    fn relink(&mut self, key: &Key, before: &[OwnerReference], after: &[OwnerReference]) {
-        if before == after {
-            return;
-        }
-        for owner in before {
-            let Some(keys) = self.dependents.get_mut(owner.uid.as_str()) else { continue };
-            keys.remove(key);
-            if keys.is_empty() {
-                self.dependents.remove(owner.uid.as_str());
+    fn indexes(&self) -> impl Iterator<Item = &'static Index> + use<> {
+        [&Index::OWNER, &Index::LABEL].into_iter().chain(self.indexes)
+    }
+
+    /// Keeps the postings of one object.
+    fn repost(&mut self, before: Option<&Entry>, after: Option<&Entry>) {
+        let Some(key) = after.or(before).map(|entry| &entry.key) else { return };
+        for index in self.indexes() {
+            let [old, new] = [before, after].map(|entry| entry.map(|entry| index.terms_of(entry)).unwrap_or_default());
+            if old == new {
+                continue;
             }
-        }
-        for owner in after {
-            match self.dependents.get_mut(owner.uid.as_str()) {
-                Some(keys) => drop(keys.insert(key.clone())),
-                None => drop(self.dependents.insert(owner.uid.as_str().into(), OrdSet::unit(key.clone()))),
+            for term in old {
+                self.postings.remove(&(term, key.clone()));
+            }
+            for term in new {
+                self.postings.insert((term, key.clone()));
             }
         }
     }
-}
-
-fn owners_of(entry: &Arc<Entry>) -> &[OwnerReference] {
-    entry.meta().owner_references.as_deref().unwrap_or_default()
 }
 
 /// `GROUP/RESOURCE/` of a key or scope; all of it when it is shorter.

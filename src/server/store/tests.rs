@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::*;
+use crate::api::selector::LabelSelector;
 
 fn map(name: &str, value: &str) -> ConfigMap {
     let metadata = ObjectMeta { name: Some(name.into()), namespace: Some("default".into()), ..ObjectMeta::default() };
@@ -28,7 +29,7 @@ async fn remove(store: &Store, name: &str) -> Result<Arc<Entry>, StoreError> {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, Limits::default()).expect("opens")
+    Store::open(dir, Limits::default(), &[]).expect("opens")
 }
 
 /// Name to value and revision.
@@ -107,7 +108,7 @@ async fn watches_miss_nothing_and_survive_a_restart() {
 async fn history_is_bounded_but_quiet_resources_stay_watchable() {
     let dir = tempfile::tempdir().expect("a directory");
     let limits = Limits { events: 10, bytes: 1 << 20 };
-    let store = Store::open(dir.path(), limits).expect("opens");
+    let store = Store::open(dir.path(), limits, &[]).expect("opens");
     let mut slow = store.watch(Scope::of::<ConfigMap>(), Rev(0)).expect("starts");
     let secrets = store.watch(Scope::of::<Secret>(), Rev(0)).expect("starts");
     put(&store, "a", "0", Expect::Absent).await.expect("written");
@@ -125,7 +126,7 @@ async fn history_is_bounded_but_quiet_resources_stay_watchable() {
     let (disk, held) = disk::Disk::open(dir.path()).expect("opens");
     assert_eq!((held.floor, held.records.len()), (Rev(40), 11));
     drop(disk);
-    let store = Store::open(dir.path(), limits).expect("opens");
+    let store = Store::open(dir.path(), limits, &[]).expect("opens");
     assert_eq!(contents(&store), [("a".into(), ("49".into(), 50))].into());
     assert!(store.watch(Scope::of::<ConfigMap>(), Rev(40)).is_ok());
 }
@@ -165,7 +166,7 @@ async fn a_damaged_tail_is_cut_to_the_last_good_revision() {
 async fn a_damaged_head_is_replaced_by_the_newest_whole_backup() {
     let dir = tempfile::tempdir().expect("a directory");
     let limits = Limits { events: 1, bytes: 1 << 20 };
-    let store = Store::open(dir.path(), limits).expect("opens");
+    let store = Store::open(dir.path(), limits, &[]).expect("opens");
     for name in ["a", "b", "c"] {
         put(&store, name, "1", Expect::Absent).await.expect("written");
     }
@@ -212,7 +213,7 @@ impl Backend for Failing {
 #[tokio::test]
 async fn a_failed_write_is_refused_and_leaves_nothing() {
     let state = Arc::new(parking_lot::Mutex::new((false, Vec::new())));
-    let store = Store::with_backend(Box::new(Failing(state.clone())), Held::default(), Limits::default()).expect("opens");
+    let store = Store::with_backend(Box::new(Failing(state.clone())), Held::default(), Limits::default(), &[]).expect("opens");
     let mut watch = store.watch(Scope::all(), Rev(0)).expect("starts");
     put(&store, "a", "1", Expect::Absent).await.expect("written");
     state.lock().0 = true;
@@ -255,4 +256,46 @@ async fn a_snapshot_knows_who_names_whom_as_owner() {
     store.close().await;
     let again = open(dir.path());
     assert_eq!(again.snapshot().dependents("u2").count(), 1, "what is read back is known as well");
+}
+
+#[tokio::test]
+async fn labels_find_what_a_list_would() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    // In three namespaces, more than are counted of a common label.
+    let key = |n: u32| Key::of::<ConfigMap>(&format!("ns{}", n % 3), &format!("m{n:03}"));
+    for n in 0..300 {
+        let labels = [("app", format!("a{}", n % 7)), ("one", format!("{n}")), ("all", "x".into())];
+        let mut object = map(key(n).name(), "1");
+        object.metadata.labels = Some(labels.into_iter().map(|(name, value)| (name.into(), value)).collect());
+        store.commit(key(n), Expect::Absent, Change::Put(Draft::of(Arc::new(object)))).await.expect("written");
+    }
+    // One loses its labels, one is gone.
+    let plain = map("m007", "2");
+    let at = |n: u32| Expect::Rev(store.snapshot().get(&key(n)).expect("there").rev);
+    store.commit(key(7), at(7), Change::Put(Draft::of(Arc::new(plain.clone())))).await.expect("written");
+    store.commit(key(14), at(14), Change::Delete(Draft::of(Arc::new(plain)))).await.expect("removed");
+    let check = |snapshot: &Snapshot| {
+        let scopes =
+            [Scope::of::<ConfigMap>(), Scope::of_namespace::<ConfigMap>("ns1"), Scope::of_namespace::<ConfigMap>("ns"), Scope::all()];
+        for scope in scopes {
+            for text in
+                ["app=a0", "app=a0,all=x", "all=x,one=28", "one=28,app=a3", "one in (3,4)", "app=a1,one!=1", "app!=a1", "", "none=x"]
+            {
+                let selector = LabelSelector::parse(text).expect("a selector");
+                let looked: Vec<_> = snapshot.range(&scope).filter(|entry| selector.matches(entry.meta().labels.as_ref())).collect();
+                let found: Vec<_> = snapshot.selected(&scope, None, &selector).collect();
+                assert_eq!(found, looked, "{text:?} in {scope:?}");
+                if let Some(middle) = looked.get(looked.len() / 2) {
+                    let rest: Vec<_> = snapshot.selected(&scope, Some(&middle.key), &selector).collect();
+                    assert_eq!(rest, looked[looked.len() / 2 + 1..], "{text:?} in {scope:?} after {}", middle.key);
+                }
+            }
+        }
+    };
+    check(&store.snapshot());
+    let count = |text| store.snapshot().selected(&Scope::all(), None, &LabelSelector::parse(text).expect("a selector")).count();
+    assert_eq!((count("app=a0"), count("one=28"), count("one=7"), count("one=14")), (41, 1, 0, 0));
+    store.close().await;
+    check(&open(dir.path()).snapshot());
 }

@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::history::History;
 use super::stats::Stats;
-use super::{Backend, BackendError, Change, Entry, Event, Expect, Held, Limits, Record, Shared, Snapshot, StoreError};
+use super::{Backend, BackendError, Change, Entry, Event, Expect, Held, Index, Limits, Record, Shared, Snapshot, StoreError};
 use crate::api::{Key, Rev};
 
 /// Commits waiting at most; more wait in their own tasks.
@@ -56,8 +56,9 @@ impl Writer {
         mut backend: Box<dyn Backend>,
         held: Held,
         limits: Limits,
+        indexes: &'static [Index],
     ) -> Result<(Writer, Arc<Shared>, mpsc::Sender<Request>), BackendError> {
-        let (snapshot, history, fallen) = replay(held, limits)?;
+        let (snapshot, history, fallen) = replay(held, limits, indexes)?;
         tidy(&mut *backend, &fallen);
         let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), history, broken: false.into(), stats: Stats::default() });
         let (sender, requests) = mpsc::channel(QUEUE);
@@ -197,9 +198,9 @@ fn tidy(backend: &mut dyn Backend, fallen: &[Arc<Event>]) {
 }
 
 /// State and history from what a backend holds, and the events that the limits let fall.
-fn replay(held: Held, limits: Limits) -> Result<(Snapshot, History, Vec<Arc<Event>>), BackendError> {
+fn replay(held: Held, limits: Limits, indexes: &'static [Index]) -> Result<(Snapshot, History, Vec<Arc<Event>>), BackendError> {
     // The floor may be newer than every live object: what followed them was removed.
-    let mut state = Snapshot::empty(held.floor);
+    let mut state = Snapshot::empty(held.floor, indexes);
     let history = History::new(limits, held.floor);
     let mut events = Vec::new();
     for Record { rev, key, deleted, json, .. } in held.records {

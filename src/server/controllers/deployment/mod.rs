@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pods;
 use crate::api::Key;
-use crate::api::meta::{controller_of, controller_ref, is_controlled_by};
+use crate::api::meta::{controller_of, controller_ref};
 use crate::api::selector::LabelSelector;
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
 use crate::server::store::Event;
@@ -70,18 +70,18 @@ fn adoptions(deployment: &Deployment, view: &View) -> Vec<Op> {
     if meta.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let claim = |set: Arc<ReplicaSet>| {
-        let matches = selector.matches(set.metadata.labels.as_ref());
-        let mut set = (*set).clone();
-        let owners = set.metadata.owner_references.get_or_insert_default();
-        match owners.iter().find(|owner| owner.controller == Some(true)) {
-            None if matches && set.metadata.deletion_timestamp.is_none() => owners.push(controller_ref(deployment)),
-            Some(owner) if owner.uid == *uid && !matches => owners.retain(|owner| owner.uid != *uid),
-            _ => return None,
-        }
-        Some(Op::Update(Box::new(set)))
-    };
-    view.list::<ReplicaSet>(Some(namespace)).filter_map(claim).collect()
+    let adopted = view.selected::<ReplicaSet>(Some(namespace), &selector).filter_map(|set| {
+        let free = controller_of(&set.metadata).is_none() && set.metadata.deletion_timestamp.is_none();
+        let mut set = free.then(|| Arc::unwrap_or_clone(set))?;
+        set.metadata.owner_references.get_or_insert_default().push(controller_ref(deployment));
+        Some(set)
+    });
+    let released = view.owned::<ReplicaSet>(namespace, uid).filter_map(|set| {
+        let mut set = (!selector.matches(set.metadata.labels.as_ref())).then(|| Arc::unwrap_or_clone(set))?;
+        set.metadata.owner_references.get_or_insert_default().retain(|owner| owner.uid != *uid);
+        Some(set)
+    });
+    adopted.chain(released).map(|set| Op::Update(Box::new(set))).collect()
 }
 
 /// A ReplicaSet and the size it should get.
@@ -192,9 +192,10 @@ impl<'a> Rollout<'a> {
     }
 
     fn old_pods_exist(&self) -> bool {
-        let namespace = self.deployment.metadata.namespace.as_deref();
-        let of_old = |pod: &Pod| self.old.iter().any(|old| is_controlled_by(&pod.metadata, old.set.metadata.uid.as_deref().unwrap_or("")));
-        self.old.iter().any(|old| old.actual() > 0) || self.view.list::<Pod>(namespace).any(|pod| !pods::is_terminal(&pod) && of_old(&pod))
+        let namespace = self.deployment.metadata.namespace.as_deref().unwrap_or_default();
+        let mut pods =
+            self.old.iter().flat_map(|old| self.view.owned::<Pod>(namespace, old.set.metadata.uid.as_deref().unwrap_or_default()));
+        self.old.iter().any(|old| old.actual() > 0) || pods.any(|pod| !pods::is_terminal(&pod))
     }
 
     /// Writes the new sizes and the status.

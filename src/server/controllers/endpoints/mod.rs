@@ -102,8 +102,8 @@ fn is_headless(spec: &ServiceSpec) -> bool {
 /// The selected pods that have an address and have not ended, in name order.
 fn selected(namespace: &str, spec: &ServiceSpec, view: &View) -> Vec<Arc<Pod>> {
     let Some(selector) = spec.selector.as_ref().map(LabelSelector::from_map) else { return Vec::new() };
-    let counts = |pod: &Arc<Pod>| selector.matches(pod.metadata.labels.as_ref()) && !pods::is_terminal(pod) && !addresses(pod).is_empty();
-    view.list::<Pod>(Some(namespace)).filter(counts).collect()
+    let counts = |pod: &Arc<Pod>| !pods::is_terminal(pod) && !addresses(pod).is_empty();
+    view.selected::<Pod>(Some(namespace), &selector).filter(counts).collect()
 }
 
 /// All addresses of a pod.

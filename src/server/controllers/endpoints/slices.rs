@@ -15,6 +15,7 @@ use super::subsets::HEADLESS;
 use super::{addresses, hostname, is_headless, managed, reference, selected, target};
 use crate::api::Key;
 use crate::api::meta::controller_ref;
+use crate::api::selector::LabelSelector;
 use crate::server::reconcile::{Op, View};
 
 /// The label that names a slice's Service.
@@ -28,11 +29,8 @@ const MOST: usize = 100;
 type Group = (&'static str, Vec<(String, i32, String, Option<String>)>);
 
 pub(super) fn reconcile(key: &Key, service: Option<&Service>, view: &View) -> Vec<Op> {
-    let ours = |slice: &Arc<EndpointSlice>| {
-        let label = |name: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
-        label(SERVICE) == Some(key.name()) && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
-    };
-    let present: Vec<_> = view.list::<EndpointSlice>(Some(key.namespace())).filter(ours).collect();
+    let ours = LabelSelector::from_map(&[MANAGED_BY, (SERVICE, key.name())].map(|(name, value)| (name.into(), value.into())).into());
+    let present: Vec<_> = view.selected::<EndpointSlice>(Some(key.namespace()), &ours).collect();
     let Some((service, spec)) = service.and_then(|service| Some((service, managed(service)?))) else {
         return present.iter().map(|slice| Op::delete(&**slice)).collect();
     };

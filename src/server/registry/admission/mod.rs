@@ -46,7 +46,7 @@ use futures::future::BoxFuture;
 use super::access::Authorizer;
 use super::{DeleteOptions, KindDef, Parts, Registry, User, WriteOptions};
 use crate::api::{Key, Object, Status};
-use crate::server::store::Snapshot;
+use crate::server::store::{Index, Snapshot};
 
 pub use connect::{Admitted, ConnectOptions};
 pub(super) use policies::Policies;
@@ -54,7 +54,11 @@ pub(super) use quota_ledger::Ledger;
 use rounds::Rounds;
 pub use service_allocation::RegistryConfig;
 pub(super) use service_allocation::Reservations;
+use service_allocation::TAKEN;
 pub(super) use webhooks::Configured;
+
+/// What the store of a registry must keep, for allocation to find what is taken.
+pub const INDEXES: &[Index] = &[TAKEN];
 
 /// Stands for the name of a step that upstream has in the storage of a kind, and which nobody can leave out.
 const STORAGE: &str = "";

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use super::service_allocation::{AllocationError, Allocator, Held, Item, address_at, address_space, kept_ports};
 use super::{Check, RegistryConfig, Request};
-use crate::api::{FieldError, Status};
+use crate::api::{FieldError, Key, Status};
 
 const HEADLESS: &str = "None";
 
@@ -29,7 +29,7 @@ impl Check for Services {
         }
         let mut held = Vec::new();
         if has_address(spec) {
-            let mut allocator = Allocator::new(reservations, latest, (&namespace, &name))?;
+            let mut allocator = Allocator::new(reservations, latest, Key::of::<Service>(&namespace, &name));
             let seed = format!("{namespace}/{name}");
             let outcome = addresses(spec, old.as_ref(), config, &mut allocator, &seed, &mut held)
                 .and_then(|()| ports(spec, old.as_ref(), config, &mut allocator, &seed, &mut held));

@@ -7,6 +7,7 @@
 //! left to those who choose (KEP-3070, KEP-3668) until the upper is full.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,9 +16,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Service;
 use parking_lot::Mutex;
 
-use super::unreadable;
-use crate::api::{Scope, Status};
-use crate::server::store::Snapshot;
+use crate::api::{Key, Scope};
+use crate::server::store::{Index, Snapshot};
 
 /// What the registry must be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,27 @@ pub(super) enum Item {
     Port(u16),
 }
 
+/// Services by what they have. The store keeps it.
+pub(super) const TAKEN: Index = Index {
+    name: "taken",
+    terms: |entry, found| {
+        if entry.key.is::<Service>()
+            && let Ok(service) = entry.typed::<Service>()
+        {
+            items(&service).for_each(|item| found(&[&item.to_string()]));
+        }
+    },
+};
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Address(address) => address.fmt(f),
+            Item::Port(port) => port.fmt(f),
+        }
+    }
+}
+
 /// What writes under way have set aside.
 #[derive(Clone, Default)]
 pub(in super::super) struct Reservations(Arc<Mutex<HashSet<Item>>>);
@@ -84,32 +105,33 @@ pub(super) enum AllocationError {
 pub(super) struct Allocator<'a> {
     reservations: &'a Reservations,
     reserved: parking_lot::MutexGuard<'a, HashSet<Item>>,
-    used: HashSet<Item>,
+    snapshot: Snapshot,
+    /// The service itself: what it has is free for it.
+    except: Key,
+    avoided: HashSet<Item>,
 }
 
 impl<'a> Allocator<'a> {
     /// Takes the lock, then the snapshot: see the module's text for why in this order. `except` is the service itself.
-    pub fn new(reservations: &'a Reservations, latest: &dyn Fn() -> Snapshot, except: (&str, &str)) -> Result<Allocator<'a>, Status> {
+    pub fn new(reservations: &'a Reservations, latest: &dyn Fn() -> Snapshot, except: Key) -> Allocator<'a> {
         let reserved = reservations.0.lock();
-        let snapshot = latest();
-        let mut used = HashSet::new();
-        for entry in snapshot.range(&Scope::of::<Service>()) {
-            if (entry.key.namespace(), entry.key.name()) != except {
-                used.extend(items(&*entry.typed::<Service>().map_err(unreadable)?));
-            }
-        }
-        Ok(Allocator { reservations, reserved, used })
+        Allocator { reservations, reserved, snapshot: latest(), except, avoided: HashSet::new() }
     }
 
     /// From now on these count as taken.
     pub fn avoid(&mut self, items: impl Iterator<Item = Item>) {
-        self.used.extend(items);
+        self.avoided.extend(items);
+    }
+
+    fn is_taken(&self, item: &Item) -> bool {
+        let mut having = self.snapshot.found(&TAKEN, &[&item.to_string()], &Scope::of::<Service>());
+        self.avoided.contains(item) || having.any(|entry| entry.key != self.except)
     }
 
     /// Exactly this one.
     pub fn take(&mut self, item: Item) -> Result<Held, AllocationError> {
         let what = if matches!(item, Item::Address(_)) { "IP" } else { "port" };
-        if self.used.contains(&item) || !self.reserved.insert(item) {
+        if self.is_taken(&item) || !self.reserved.insert(item) {
             return Err(AllocationError::Taken(what));
         }
         Ok(Held { reservations: self.reservations.clone(), item })
