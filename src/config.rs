@@ -5,6 +5,7 @@
 //!
 //! Never: opens a socket, or changes anything on disk.
 
+mod address;
 mod auth;
 mod node;
 mod token;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
+pub use address::{Address, Origin};
 pub use auth::{AuthArgs, AuthConfig, FrontProxyConfig, OidcConfig};
 pub use node::{AgentArgs, AgentConfig, NodeArgs, NodeConfig};
 pub use token::{TokenArgs, TokenCommand};
@@ -509,22 +511,6 @@ fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
 fn host_name() -> Result<String, ConfigError> {
     let name = nix::unistd::gethostname().map_err(|e| ConfigError::Machine { what: "the host's name", source: e.into() })?;
     Ok(name.to_string_lossy().to_lowercase())
-}
-
-/// The first global IPv4 address, else IPv6, else loopback.
-fn first_address() -> Result<IpAddr, ConfigError> {
-    let interfaces = nix::ifaddrs::getifaddrs().map_err(|e| ConfigError::Machine { what: "the node's address", source: e.into() })?;
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        // Our own bridge carries the pods' gateway, not the node's address.
-        let own = interface.interface_name.starts_with("orch");
-        let address = interface.address.filter(|_| !own)?;
-        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-        let v6 = || address.as_sockaddr_in6().map(|a| a.ip()).filter(|ip| !ip.is_unicast_link_local()).map(IpAddr::V6);
-        v4.or_else(v6).filter(|ip| !ip.is_loopback())
-    };
-    let mut found: Vec<IpAddr> = interfaces.filter_map(address).collect();
-    found.sort_by_key(IpAddr::is_ipv6);
-    Ok(found.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
 /// Adds the settings of the configuration files to the command line of `orch server` and `orch agent`, where neither flag nor variable

@@ -6,6 +6,7 @@ mod check_config;
 mod hello;
 mod image;
 mod node;
+mod renumbered;
 mod reset;
 mod secrets_encrypt;
 mod standalone;

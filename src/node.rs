@@ -8,13 +8,15 @@ use anyhow::{Context, Result, anyhow};
 use orch::agent::join::{self, Entry, JoinConfig};
 use orch::agent::tunnel::{self, Reach};
 use orch::agent::{self, Agent};
-use orch::config::{AgentArgs, AgentConfig, NodeConfig};
+use orch::config::{Address, AgentArgs, AgentConfig, NodeConfig};
 use orch::runtime::Linux;
 use orch::runtime::image::{Images, Registries};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::renumbered::{self, Begun};
 
 /// Pods that a node takes, as upstream's default.
 const MAX_PODS: u32 = 110;
@@ -26,6 +28,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// `orch agent`: runs until SIGTERM or SIGINT. Containers go on afterwards.
 pub async fn run(args: AgentArgs) -> Result<()> {
     let started = std::time::Instant::now();
+    let begun = Begun::now()?;
     let AgentConfig { url, token, node } = AgentConfig::resolve(args)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -46,7 +49,7 @@ pub async fn run(args: AgentArgs) -> Result<()> {
     tracing::info!("stopping; containers keep running");
     stopping.cancel();
     while tasks.join_next().await.is_some() {}
-    outcome
+    begun.again(outcome)
 }
 
 /// One process per data directory: two agents would fight over its pods.
@@ -72,6 +75,7 @@ pub async fn ended(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
 
 /// Makes this machine a node and runs its parts. Returns its tasks, none of which should end.
 pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: CancellationToken) -> Result<JoinSet<Result<()>>> {
+    let node_ip = node.ip;
     // The server's own node is on its machine: no wall between them.
     let tunnelled = matches!(entry, Entry::Token(_));
     let member = join::join(&JoinConfig { url, node_name: node.name.clone(), data_dir: node.data_dir.clone(), entry }).await?;
@@ -81,7 +85,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
     let runtime = Arc::new(Linux::open(&node.data_dir.join("run"), executable)?);
     let config = agent::AgentConfig {
         node_name: node.name.clone(),
-        node_ip: node.ip,
+        node_ip,
         data_dir: node.data_dir.clone(),
         cluster_dns: cluster.dns,
         cluster_domain: cluster.domain.clone(),
@@ -103,7 +107,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
     let Agent { client, pods, net, host_ports, tasks: mut kubelet } =
         agent::start(config, member.client.clone(), runtime.clone(), images, stopping.clone()).await?;
     // After the Node is there: it says the addresses that the certificate may be for.
-    member.serve_at(&[node.ip]).await?;
+    member.serve_at(&[node_ip]).await?;
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), agent::http::PORT);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address} for logs and exec"))?;
     let tls = Arc::new(member.server_tls()?);
@@ -115,7 +119,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
     };
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     if tunnelled {
-        let reach = Reach { node_ip: node.ip, kubelet_port: agent::http::PORT, pods: net.pod_cidr() };
+        let reach = Reach { node_ip, kubelet_port: agent::http::PORT, pods: net.pod_cidr() };
         let (config, stop) = (member.tunnel(reach)?, stopping.clone());
         tasks.spawn(async move {
             tunnel::keep(config, stop).await;
@@ -123,7 +127,13 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
         });
     }
     let stop = || stopping.clone();
-    let node_ip = node.ip;
+    let (changes, address, stopped) = (net.changes()?, Address { ip: node.ip, origin: node.ip_origin }, stopping.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            ended = renumbered::notice(changes, address) => ended.map(drop),
+            () = stopped.cancelled() => Ok(()),
+        }
+    });
     tasks.spawn(watched("logs and exec", agent::http::serve(listener, tls, pods, runtime, stop()), stop()));
     tasks.spawn(watched("the service proxy", agent::proxy::run(client.clone(), net, node_ip, host_ports, stop()), stop()));
     tasks.spawn(watched("DNS", agent::dns::run(client, dns, stop()), stop()));

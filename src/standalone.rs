@@ -9,10 +9,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::node;
+use crate::renumbered::Begun;
 
 /// Runs until SIGTERM or SIGINT. Containers go on afterwards.
 pub async fn run(args: ServerArgs) -> Result<()> {
     let started = std::time::Instant::now();
+    let begun = Begun::now()?;
     let config = ServerConfig::resolve(args)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -35,7 +37,7 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     stopping.cancel();
     while agent.join_next().await.is_some() {}
     server.stop().await;
-    outcome
+    begun.again(outcome)
 }
 
 /// Starts the local node, which is handed what others must ask for.

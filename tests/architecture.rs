@@ -52,8 +52,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the executable, which is not part of the library.
-const BINARY: &[&str] =
-    &["main.rs", "standalone.rs", "node.rs", "token.rs", "image.rs", "hello.rs", "secrets_encrypt.rs", "reset.rs", "check_config.rs"];
+const BINARY: &[&str] = &[
+    "main.rs",
+    "standalone.rs",
+    "node.rs",
+    "renumbered.rs",
+    "token.rs",
+    "image.rs",
+    "hello.rs",
+    "secrets_encrypt.rs",
+    "reset.rs",
+    "check_config.rs",
+];
 
 /// The only files with `unsafe`.
 const UNSAFE: &[&str] = &["runtime/sys.rs", "net/sys.rs"];

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use k8s_openapi::api::core::v1::Taint;
 
-use super::{CONFIG_FILE, ConfigError, absolute, first_address, host_name};
+use super::address::{Address, Origin};
+use super::{CONFIG_FILE, ConfigError, absolute, host_name};
 use crate::api::join_token::JoinToken;
 use crate::api::names;
 
@@ -41,7 +42,7 @@ pub struct NodeArgs {
     /// Name of this node [default: the host's name]
     #[arg(long, env = "ORCH_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Address of this node [default: the first address that is not a loopback one]
+    /// Address of this node [default: that of the link with the default route, else the first that is not a loopback one]
     #[arg(long, env = "ORCH_NODE_IP", value_name = "IP")]
     pub node_ip: Option<IpAddr>,
     /// Label of this node; may be repeated
@@ -87,6 +88,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Its address.
     pub ip: IpAddr,
+    /// Where it comes from.
+    pub ip_origin: Origin,
     /// Labels that it gives itself.
     pub labels: BTreeMap<String, String>,
     /// Taints that it registers with.
@@ -120,14 +123,15 @@ impl NodeConfig {
             None => host_name()?,
         };
         names::subdomain(&name).map_err(|why| invalid("node-name", format!("{name:?}: {why}")))?;
-        let ip = match args.node_ip {
-            Some(ip) => ip,
-            None => first_address()?,
+        let Address { ip, origin } = match args.node_ip {
+            Some(ip) => Address { ip, origin: Origin::Chosen },
+            None => Address::best()?,
         };
         Ok(NodeConfig {
             data_dir: absolute(&args.data_dir)?,
             name,
             ip,
+            ip_origin: origin,
             labels: args.node_label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
             taints: args.node_taint.iter().map(|text| taint(text)).collect::<Result<_, _>>()?,
             pod_pids: pod_pids(args.pod_max_pids)?,

@@ -19,7 +19,7 @@ use crate::skip;
 use crate::support::agent::Agent;
 use crate::support::api::condition;
 use crate::support::cluster::Cluster;
-use crate::support::host::{self, Eye};
+use crate::support::host::{self, Eye, Host};
 use crate::support::images::{self, Registry};
 use crate::support::lan::Lan;
 use crate::support::{eventually, missing, step};
@@ -82,10 +82,27 @@ spec:
       containers: [{name: c, image: "busybox:1", imagePullPolicy: Never, command: [sleep, "1"]}]
 "#;
 
-/// A server that runs no pods, and machines beside it that do.
+/// A pod on every node that has the node's address.
+const ON_HOST: &str = r#"
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: on-host}
+spec:
+  selector: {matchLabels: {app: on-host}}
+  template:
+    metadata: {labels: {app: on-host}}
+    spec:
+      hostNetwork: true
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: "busybox:1", imagePullPolicy: Never, command: [sleep, "1000000"]}]
+"#;
+
+/// A server, which runs no pods unless a test says so, and machines beside it that do.
 struct Bed {
     cluster: Cluster,
     agents: Vec<Agent>,
+    /// Whether the server runs pods, too.
+    server_runs: bool,
 }
 
 /// Processes of long-lived containers: the process and its start time, and the shim above it.
@@ -93,19 +110,23 @@ type Held = BTreeMap<(u32, String), Option<u32>>;
 
 impl Bed {
     fn new(agents: usize, args: &[&str]) -> Bed {
+        Bed::with(agents, &[&["--disable-agent"], args].concat())
+    }
+
+    fn with(agents: usize, args: &[&str]) -> Bed {
         let lan = Lan::new();
         let server = lan.host();
         server.enter();
         let registry = Registry::start(&server);
-        let cluster = Cluster::on(server, Some(registry), &[&["--disable-agent"], args].concat());
+        let cluster = Cluster::on(server, Some(registry), args);
         let token = cluster.run_as_admin(&["token", "create"]);
         let mut agents: Vec<Agent> = (0..agents).map(|_| Agent::new(lan.host(), SERVER, &[])).collect();
         for agent in &mut agents {
             agent.start(&["--token", token.trim()]);
         }
-        let bed = Bed { cluster, agents };
+        let bed = Bed { cluster, agents, server_runs: !args.contains(&"--disable-agent") };
         bed.agents.iter().for_each(|agent| bed.ready(&agent.host.name));
-        images::carry(&bed.cluster.host, &["busybox:1"], &bed.agents.iter().map(|agent| &agent.host).collect::<Vec<_>>());
+        images::carry(&bed.cluster.host, &["busybox:1"], &bed.hosts().collect::<Vec<_>>());
         bed
     }
 
@@ -116,8 +137,13 @@ impl Bed {
         });
     }
 
+    /// The machines that run pods.
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        Some(&self.cluster.host).filter(|_| self.server_runs).into_iter().chain(self.agents.iter().map(|agent| &agent.host))
+    }
+
     fn eyes(&self) -> Vec<Eye> {
-        self.agents.iter().map(|agent| agent.host.eye()).collect()
+        self.hosts().map(|host| host.eye()).collect()
     }
 
     /// Pods with this label, by uid.
@@ -152,17 +178,17 @@ impl Bed {
                 return Err(format!("{} processes: {held:?}", held.len()));
             }
             let list = api.try_get("/api/v1/pods")?;
-            for agent in &self.agents {
-                let here = |pod: &&Value| pod["spec"]["nodeName"] == agent.host.name.as_str();
+            for host in self.hosts() {
+                let here = |pod: &&Value| pod["spec"]["nodeName"] == host.name.as_str();
                 let ended = |pod: &&Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
                 let alive: BTreeSet<String> =
                     list["items"].as_array().into_iter().flatten().filter(here).filter(|pod| !ended(pod)).map(uid).collect();
-                let shims: BTreeSet<String> = shims(agent.host.eye()).into_iter().map(|(_, uid)| uid).collect();
+                let shims: BTreeSet<String> = shims(host.eye()).into_iter().map(|(_, uid)| uid).collect();
                 // The Job's pods come and go; what has no pod, or has ended, may have no shim for long.
                 let long: BTreeSet<String> = self.pods("web").into_keys().chain(self.pods("db").into_keys()).collect();
                 let (orphans, bare): (Vec<_>, Vec<_>) = (shims.difference(&alive).collect(), alive.difference(&shims).collect());
                 if !orphans.is_empty() || bare.iter().any(|uid| long.contains(*uid)) {
-                    return Err(format!("{}: shims without a pod {orphans:?}, pods without a shim {bare:?}", agent.host.name));
+                    return Err(format!("{}: shims without a pod {orphans:?}, pods without a shim {bare:?}", host.name));
                 }
             }
             Ok(())
@@ -428,6 +454,61 @@ fn a_host_is_cut_off_and_healed() {
     bed.settle(REPLICAS, MEMBERS);
     assert!(held.len() == bed.held().len());
     guard.finish();
+}
+
+#[test]
+fn machines_get_other_addresses() {
+    if let Some(reason) = missing(&[host::TOOLS, images::TOOLS].concat()) {
+        skip!("{reason}");
+    }
+    let mut bed = Bed::with(1, &[]);
+    bed.cluster.apply(WORKLOAD);
+    bed.cluster.apply(ON_HOST);
+    bed.settle(REPLICAS, MEMBERS);
+    let kept = |bed: &Bed| [bed.cluster.host.processes(WEB), bed.agents[0].host.processes(WEB)];
+    let (first, pods) = (kept(&bed), [bed.pods("web"), bed.pods("db")].concat_keys());
+    let at = |bed: &Bed, node: &str, address: Ipv4Addr| {
+        bed.cluster.api.until(WAIT, &format!("{node} has {address}"), &format!("/api/v1/nodes/{node}"), |node| {
+            condition(node, "Ready") && node["status"]["addresses"][0]["address"] == address.to_string()
+        });
+        bed.settle(REPLICAS, MEMBERS);
+        assert_eq!((kept(bed), [bed.pods("web"), bed.pods("db")].concat_keys()), (first.clone(), pods.clone()), "nothing was restarted");
+        eventually(WAIT, "its pods tell its address", || {
+            let ip = serde_json::json!([{"ip": address.to_string()}]);
+            let here = |pod: &&Value| pod["spec"]["nodeName"] == node;
+            let told = |pod: &&Value| {
+                let status = &pod["status"];
+                let on_host = pod["spec"]["hostNetwork"] != true || (&status["podIP"], &status["podIPs"]) == (&ip[0]["ip"], &ip);
+                (&status["hostIP"], &status["hostIPs"]) == (&ip[0]["ip"], &ip) && on_host
+            };
+            let all: Vec<Value> = [bed.pods("web"), bed.pods("on-host")].into_iter().flat_map(BTreeMap::into_values).collect();
+            let (right, wrong): (Vec<&Value>, Vec<&Value>) = all.iter().filter(here).partition(told);
+            let hosts = right.iter().filter(|pod| pod["spec"]["hostNetwork"] == true).count();
+            if wrong.is_empty() && hosts == 1 { Ok(()) } else { Err(format!("{wrong:?}")) }
+        });
+        for pod in bed.pods("db").values() {
+            let name = text(&pod["metadata"]["name"]);
+            eventually(WAIT, "its node answers", || {
+                let output = bed.cluster.kubectl().command(&["exec", &name, "--", "hostname"], WAIT).output().unwrap();
+                if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+            });
+        }
+    };
+    step("an agent's");
+    let other = Ipv4Addr::new(10, 99, 0, 77);
+    bed.agents[0].host.readdress(other);
+    at(&bed, "node-b", other);
+    step("the server's");
+    let other = Ipv4Addr::new(10, 99, 0, 200);
+    bed.cluster.host.readdress(other);
+    bed.cluster.api.until(WAIT, "the address of the API", "/api/v1/namespaces/default/endpoints/kubernetes", |endpoints| {
+        endpoints["subsets"][0]["addresses"][0]["ip"] == other.to_string()
+    });
+    bed.agents[0].stop(Signal::SIGTERM);
+    bed.agents[0].join_at(&format!("https://{other}:6443"));
+    bed.agents[0].start(&[]);
+    at(&bed, "node-a", other);
+    bed.ready("node-b");
 }
 
 #[test]

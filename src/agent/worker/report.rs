@@ -177,6 +177,12 @@ async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<u64, kube:
             }
         }
     }
+    // Addresses are merged by themselves: of a node that was renumbered both would stay.
+    for name in ["podIPs", "hostIPs"] {
+        if let Some(addresses) = body[name].as_array_mut() {
+            addresses.push(json!({"$patch": "replace"}));
+        }
+    }
     let patch = json!({"metadata": {"uid": meta.uid}, "status": body});
     let api: Api<Pod> = Api::namespaced(job.context.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     api.patch_status(meta.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Strategic(patch))
