@@ -97,6 +97,7 @@ async fn ours(dir: &Path, orch: PathBuf, rootfs: &Path) -> Result<Vec<Duration>>
             log_files: 2,
             stdin: false,
             stdin_once: false,
+            joins: None,
             labels: Default::default(),
         };
         let begun = Instant::now();

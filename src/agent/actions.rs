@@ -15,12 +15,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::Context;
 use super::huge_pages::Pages;
 use super::observed::Instance;
-use super::plan::containers;
 use super::resources;
-use super::spec::{Facts, files};
+use super::spec::{Facts, SpecError, files};
 use super::volumes::{Maker, Mounted, VolumeError, mount_all};
 use crate::runtime::image::Image;
-use crate::runtime::{ContainerState, Runtime, SandboxConfig};
+use crate::runtime::{ContainerConfig, ContainerState, Runtime, SandboxConfig};
 
 /// A pod with the agent it runs on.
 pub struct Job<R: Runtime> {
@@ -52,6 +51,8 @@ pub struct StartFailure {
     pub reason: &'static str,
     /// Why.
     pub message: String,
+    /// The runtime would not run what it was given, and won't when asked again.
+    pub is_final: bool,
 }
 
 fn text(field: &Option<String>) -> &str {
@@ -144,7 +145,7 @@ impl<R: Runtime> Job<R> {
         })
     }
 
-    /// Makes a run of a container; its process then waits for [`Job::start`].
+    /// Makes a run of a container; its process then waits for [`Job::start`]. `joins` is the run whose processes it shares.
     pub async fn create(
         &self,
         container: &Container,
@@ -152,18 +153,24 @@ impl<R: Runtime> Job<R> {
         image: &Image,
         ip: Option<IpAddr>,
         volumes: &BTreeMap<String, PathBuf>,
+        joins: Result<Option<String>, SpecError>,
     ) -> Result<(), StartFailure> {
         let name = Some(container.name.as_str());
-        let config = match self.container_config(container, attempt, image, ip, volumes).await {
+        let config = async {
+            let config = self.container_config(container, attempt, image, ip, volumes).await?;
+            Ok::<_, SpecError>(ContainerConfig { joins: joins?, ..config })
+        };
+        let config = match config.await {
             Ok(config) => config,
             Err(error) => {
                 self.event(name, true, "Failed", format!("Error: {error}"));
-                return Err(StartFailure { reason: "CreateContainerConfigError", message: error.to_string() });
+                return Err(StartFailure { reason: "CreateContainerConfigError", message: error.to_string(), is_final: false });
             }
         };
         if let Err(error) = self.context.runtime.create_container(self.uid(), &config).await {
             self.event(name, true, "Failed", format!("Error: {error}"));
-            return Err(StartFailure { reason: "CreateContainerError", message: error.to_string() });
+            let is_final = matches!(error, crate::runtime::Error::Container(_));
+            return Err(StartFailure { reason: "CreateContainerError", message: error.to_string(), is_final });
         }
         self.event(name, false, "Created", "Container created".into());
         Ok(())
@@ -188,7 +195,7 @@ impl<R: Runtime> Job<R> {
                 if let Err(error) = self.context.runtime.remove_container(self.uid(), &id).await {
                     tracing::warn!(%error, container = id, "a container that did not start can't be removed");
                 }
-                Err(StartFailure { reason: "RunContainerError", message: error.to_string() })
+                Err(StartFailure { reason: "RunContainerError", message: error.to_string(), is_final: true })
             }
         }
     }
@@ -213,9 +220,4 @@ fn sandbox_config(pod: &Pod, processes: Option<i64>, pages: &[Pages]) -> Result<
         sysctls: spec.security_context.and_then(|c| c.sysctls).into_iter().flatten().map(|s| (s.name, s.value)).collect(),
         labels: labels.into_iter().map(|(k, v)| (k.to_owned(), text(v).to_owned())).collect(),
     })
-}
-
-/// The container of a pod by name.
-pub fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    containers(pod).find(|c| c.name == name)
 }

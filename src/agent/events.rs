@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::mpsc;
 
+use super::roles::role;
 use crate::client::Client;
 
 /// How many wait to be sent.
@@ -42,10 +43,7 @@ impl Events {
     pub fn pod(&self, pod: &Pod, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
         let meta = &pod.metadata;
         let text = |s: &Option<String>| s.clone().unwrap_or_default();
-        let field = container.map(|name| {
-            let init = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == name);
-            format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
-        });
+        let field = container.map(|name| format!("spec.{}{{{name}}}", role(pod, name).list()));
         let about = ("Pod".to_owned(), text(&meta.namespace), text(&meta.name), text(&meta.uid), text(&meta.resource_version));
         self.note(Note { about, field, warning, reason, message });
     }

@@ -23,6 +23,7 @@ pub mod probes;
 pub mod proxy;
 pub mod qos;
 pub mod resources;
+pub mod roles;
 pub(crate) mod services;
 pub mod sources;
 pub mod spec;

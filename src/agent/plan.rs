@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::{Doing, Image, Observed, Sandbox, Seen, Volumes};
+use super::roles;
+use crate::api::pod::as_container;
 use crate::runtime::Phase;
 
 /// First wait between restarts.
@@ -145,7 +147,19 @@ pub fn plan(want: &Pod, have: &Observed, now: Timestamp) -> Vec<Step> {
             false => drop(image(container, have, now, &mut steps)),
         }
     }
+    for container in roles::ephemeral(want) {
+        once(&as_container(container), have, now, &mut steps);
+    }
     steps
+}
+
+/// Starts an ephemeral container as soon as there is a sandbox for it, whatever the others are at. It gets one run.
+fn once(container: &Container, have: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
+    let empty = Seen::default();
+    let seen = have.container(&container.name).unwrap_or(&empty);
+    if seen.doing.is_none() && seen.current.is_none() {
+        start(container, seen, 0, have, now, steps);
+    }
 }
 
 /// Whether no container of the pod will run again: all ended and restartPolicy lets them rest, or an init container failed for good.

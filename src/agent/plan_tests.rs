@@ -89,6 +89,10 @@ fn steps() {
     const NEVER: &str = "{restartPolicy: Never, containers: [{name: a, image: x}]}";
     const INIT: &str = "{initContainers: [{name: i, image: x}], containers: [{name: a, image: x}]}";
     const SIDE: &str = "{initContainers: [{name: s, image: x, restartPolicy: Always}], containers: [{name: a, image: x}]}";
+    const SEER: &str = "{containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x, targetContainerName: a}]}";
+    const SEER_NEVER: &str = "{restartPolicy: Never, containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x}]}";
+    const SEER_INIT: &str =
+        "{initContainers: [{name: i, image: x}], containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x}]}";
     const GONE: &str = "{hostname: DELETED, containers: [{name: a, image: x}]}";
     const GONE_SIDE: &str =
         "{hostname: DELETED, initContainers: [{name: s, image: x, restartPolicy: Always}], containers: [{name: a, image: x}]}";
@@ -112,6 +116,13 @@ fn steps() {
         ("init containers are not run again", INIT, "ready a=running", ""),
         ("a sidecar does not block once started", SIDE, "ready s=running a=present", "start a#0"),
         ("a sidecar is restarted beside", SIDE, "ready s=exit:0@999 a=running", "start s#1"),
+        ("an ephemeral container begins with its image", SEER, "ready a=running", "image e"),
+        ("and runs", SEER, "ready a=running e=present", "start e#0"),
+        ("once", SEER, "ready a=running e=exit:1@999", ""),
+        ("for as long as it likes", SEER, "ready a=running e=running", ""),
+        ("whatever the others are at", SEER_INIT, "ready i=running a=present e=present", "start e#0"),
+        ("but not before the sandbox", SEER, "a=present e=present", "sandbox, volumes"),
+        ("it does not keep a pod from ending", SEER_NEVER, "ready a=exit:0@999 e=running", "stop e 30"),
         ("deletion stops", GONE, "ready a=running", "stop a 30"),
         ("and waits", GONE, "ready a=stopping", ""),
         ("and cleans up", GONE, "ready a=exit:0@999", "remove"),

@@ -14,6 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::observed::{Image, Instance, Observed, Sandbox, Seen};
 use super::plan::{is_sidecar, is_terminal, restart_at, restart_policy};
 use super::resources::qos_class;
+use super::roles::{self, Role, role};
+use crate::api::pod::as_container;
 use crate::runtime::Phase;
 
 /// What the pod's status should be now, where `old` is what it was told to be last, with the conditions of others.
@@ -27,6 +29,8 @@ pub fn status(pod: &Pod, old: &PodStatus, have: &Observed, node_ip: IpAddr, now:
     let of = |list: &[Container], old: &Option<Vec<ContainerStatus>>| -> Vec<ContainerStatus> {
         list.iter().map(|c| container(pod, c, have, old.iter().flatten().find(|s| s.name == c.name), now)).collect()
     };
+    let ephemeral: Vec<Container> = roles::ephemeral(pod).map(as_container).collect();
+    let ephemeral = ephemeral.iter().map(|container| ephemeral_status(pod, container, have, now)).collect::<Vec<_>>();
     let init_statuses = of(init, &old.init_container_statuses);
     let statuses = of(apps, &old.container_statuses);
     let phase = phase(pod, old, have, init, &init_statuses, &statuses);
@@ -34,6 +38,7 @@ pub fn status(pod: &Pod, old: &PodStatus, have: &Observed, node_ip: IpAddr, now:
         conditions: Some(conditions(pod, old, have, phase, init, &init_statuses, &statuses, now)),
         container_statuses: Some(statuses),
         init_container_statuses: (!init.is_empty()).then_some(init_statuses),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: Some(node_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: node_ip.to_string() }]),
         phase: Some(phase.into()),
@@ -117,20 +122,25 @@ fn container(pod: &Pod, container: &Container, have: &Observed, old: Option<&Con
     let shown = seen.current.as_ref().or(seen.last.as_ref());
     let (state, last) = states(pod, container, seen, have, now);
     let running = state.running.is_some();
-    let is_init = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == container.name);
-    let done = is_init && !is_sidecar(container) && state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
+    let role = role(pod, &container.name);
+    let done = role == Role::Init && state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
     ContainerStatus {
         name: container.name.clone(),
         image: shown.map_or_else(|| container.image.clone().unwrap_or_default(), |i| i.image.clone()),
         image_id: shown.map_or_else(String::new, |i| i.image_id.clone()),
         container_id: shown.map(|i| container_id(uid, &container.name, i.attempt)),
         restart_count: shown.map_or(old.map_or(0, |o| o.restart_count), |i| i32::try_from(i.attempt).unwrap_or(i32::MAX)),
-        ready: done || (running && seen.ready && (!is_init || is_sidecar(container))),
+        ready: done || (running && seen.ready && role != Role::Init),
         started: Some(running && seen.started),
         state: Some(state),
         last_state: Some(last),
         ..ContainerStatus::default()
     }
+}
+
+/// An ephemeral container's status: it serves nobody, so it is never ready, and it has no run but one.
+fn ephemeral_status(pod: &Pod, own: &Container, have: &Observed, now: Timestamp) -> ContainerStatus {
+    ContainerStatus { ready: false, started: None, ..container(pod, own, have, None, now) }
 }
 
 /// The ID of a run, as the API shows it.
@@ -192,6 +202,10 @@ fn states(pod: &Pod, container: &Container, seen: &Seen, have: &Observed, now: T
 fn is_blocked(pod: &Pod, container: &Container, have: &Observed) -> bool {
     let spec = pod.spec.as_ref();
     let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    if role(pod, &container.name) == Role::Ephemeral {
+        // It does not wait; the word is upstream's.
+        return !init.is_empty();
+    }
     let before = init.iter().take_while(|c| c.name != container.name);
     let done = |c: &Container| {
         let seen = have.container(&c.name);
@@ -222,11 +236,11 @@ fn why_waiting(pod: &Pod, container: &Container, seen: &Seen, now: Timestamp) ->
     }
     let at = restart_at(seen)?;
     let code = seen.current.as_ref().and_then(|i| i.code())?;
-    let is_init = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == container.name);
-    let again = match (restart_policy(pod), is_init) {
-        _ if is_sidecar(container) => true,
+    let again = match (restart_policy(pod), role(pod, &container.name)) {
+        (_, Role::Ephemeral) => false,
+        (_, Role::Sidecar) => true,
         ("Never", _) => false,
-        ("OnFailure", _) | (_, true) => code != 0,
+        ("OnFailure", _) | (_, Role::Init) => code != 0,
         _ => true,
     };
     if !again || at <= now {

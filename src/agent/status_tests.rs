@@ -16,8 +16,8 @@ fn shown(pod: &Pod, have: &Observed) -> String {
         let last = s.last_state.as_ref().and_then(|l| l.terminated.as_ref()).map(|t| format!(" last {}", t.exit_code));
         format!("{} {word}{}{} {}", s.name, last.unwrap_or_default(), if s.ready { " ready" } else { "" }, s.restart_count)
     };
-    let all: Vec<String> =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()).map(container).collect();
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let all: Vec<String> = lists.into_iter().flatten().flatten().map(container).collect();
     let conditions = status.conditions.iter().flatten().filter(|c| c.status == "True").map(|c| {
         c.type_
             .replace("Containers", "C")
@@ -34,6 +34,9 @@ fn statuses() {
     const NEVER: &str = "{restartPolicy: Never, containers: [{name: a, image: x}]}";
     const INIT: &str = "{initContainers: [{name: i, image: x}], containers: [{name: a, image: x}]}";
     const SIDE: &str = "{initContainers: [{name: s, image: x, restartPolicy: Always}], containers: [{name: a, image: x}]}";
+    const SEER: &str = "{containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x}]}";
+    const SEER_INIT: &str =
+        "{initContainers: [{name: i, image: x}], containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x}]}";
     let table = [
         (ONE, "", "Pending; a ContainerCreating 0; Init Sched"),
         (ONE, "ready a=running", "Running; a running ready 0; Start Init Ready CReady Sched"),
@@ -45,6 +48,12 @@ fn statuses() {
         (INIT, "ready i=exit:0@999", "Pending; i Completed:0 ready 0, a ContainerCreating 0; Start Init Sched"),
         (INIT, "ready i=exit:0@999 a=running", "Running; i Completed:0 ready 0, a running ready 0; Start Init Ready CReady Sched"),
         (SIDE, "ready s=running a=running", "Running; s running ready 0, a running ready 0; Start Init Ready CReady Sched"),
+        (SEER, "ready a=running", "Running; a running ready 0, e ContainerCreating 0; Start Init Ready CReady Sched"),
+        (SEER, "ready a=running e=running", "Running; a running ready 0, e running 0; Start Init Ready CReady Sched"),
+        (SEER, "ready a=running e=pullfail:1010", "Running; a running ready 0, e ErrImagePull 0; Start Init Ready CReady Sched"),
+        // Its failed starts before do not make it one that is to run again.
+        (SEER, "ready a=running e=exit:3@999+2", "Running; a running ready 0, e Error:3 0; Start Init Ready CReady Sched"),
+        (SEER_INIT, "ready i=running", "Pending; i running 0, a PodInitializing 0, e PodInitializing 0; Start Sched"),
     ];
     for (spec, seen, want) in table {
         assert_eq!(shown(&pod(spec), &have(seen)), want, "{spec} {seen}");

@@ -20,11 +20,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::actions::{ImageFailure, Job, StartFailure, find};
+use super::actions::{ImageFailure, Job, StartFailure};
 use super::observed::{Doing, Image, Instance, Observed, Sandbox, Seen, Volumes};
 use super::plan::{Step, later, plan, restart_at};
 use super::pods::Pods;
 use super::probes::Report;
+use super::roles::{self, find};
+use super::spec::SpecError;
 use super::volumes::{Mounted, VolumeError};
 use crate::client::code;
 use crate::runtime::image::Image as RunImage;
@@ -134,6 +136,7 @@ impl<R: Runtime> Worker<R> {
         } else {
             worker.recall();
         }
+        worker.recall_ephemeral();
         (worker, inbox)
     }
 
@@ -218,7 +221,7 @@ impl<R: Runtime> Worker<R> {
                 self.spawn(async move { Done::Volumes(job.mount_volumes(ip).await) });
             }
             Step::EnsureImage(name) => {
-                let Some(container) = find(&job.pod, &name).cloned() else { return };
+                let Some(container) = find(&job.pod, &name) else { return };
                 self.seen(&name).doing = Some(Doing::Image);
                 self.spawn(async move { Done::Image(name, job.ensure_image(&container).await.map(Box::new)) });
             }
@@ -253,16 +256,17 @@ impl<R: Runtime> Worker<R> {
             self.seen(&name).image = Image::Unknown;
             return;
         };
-        let Some(container) = find(&self.job.pod, &name).cloned() else { return };
+        let Some(container) = find(&self.job.pod, &name) else { return };
         let seen = self.seen(&name);
         seen.doing = Some(Doing::Starting);
         if seen.current.is_some() {
             let ran_well = restart_at(seen).is_none();
             seen.crashes = if ran_well { 1 } else { seen.crashes + 1 };
         }
+        let joins = self.joined(&name);
         let (job, volumes, ip, inbox) = (self.job.clone(), self.volumes.clone(), self.have.ip(), self.inbox.clone());
         self.spawn(async move {
-            let made = job.create(&container, attempt, &image, ip, &volumes).await;
+            let made = job.create(&container, attempt, &image, ip, &volumes, joins).await;
             let started = match made {
                 Ok(()) => job.start(&container, attempt).await,
                 Err(failure) => Err(failure),
@@ -277,8 +281,17 @@ impl<R: Runtime> Worker<R> {
         });
     }
 
+    /// The run whose processes this container shares, if it is to share any.
+    fn joined(&self, name: &str) -> Result<Option<String>, SpecError> {
+        let Some(target) = roles::target(&self.job.pod, name) else { return Ok(None) };
+        match self.have.container(target).and_then(|seen| seen.current.as_ref()) {
+            Some(run) => Ok(Some(Instance::id(target, run.attempt))),
+            None => Err(SpecError::NoTarget(target.into())),
+        }
+    }
+
     fn stop(&mut self, name: String, grace: Duration, why: String) {
-        let Some(container) = find(&self.job.pod, &name).cloned() else { return };
+        let Some(container) = find(&self.job.pod, &name) else { return };
         let deadline = later(self.now(), grace);
         let seen = self.seen(&name);
         let Some(attempt) = seen.current.as_ref().map(|i| i.attempt) else { return };

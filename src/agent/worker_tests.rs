@@ -56,7 +56,8 @@ impl Runtime for Double {
         Ok(self.containers.lock().clone())
     }
     async fn create_container(&self, _: &str, config: &ContainerConfig) -> Result<(), Error> {
-        self.call(format!("create {}", config.id));
+        let joins = config.joins.as_ref().map(|target| format!(" joins {target}")).unwrap_or_default();
+        self.call(format!("create {}{joins}", config.id));
         let state = ContainerState { id: config.id.clone(), labels: config.labels.clone(), phase: Phase::Created };
         self.containers.lock().push(state);
         Ok(())
@@ -328,6 +329,31 @@ async fn an_agent_that_returns_restarts_nothing() {
     assert_eq!((&status["phase"], &status["containerStatuses"][0]["ready"]), (&json!("Running"), &json!(true)));
     assert_eq!(status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
     assert_eq!(scene.calls(), "forget a-0", "only the oldest dead run is removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ephemeral_containers_run_once() {
+    let mut one = pod("{containers: [{name: a, image: x}], ephemeralContainers: [{name: e, image: x, targetContainerName: a},
+        {name: f, image: x, targetContainerName: a}, {name: g, image: x}]}");
+    let told = "{ephemeralContainerStatuses: [{name: e, image: x, imageID: '', ready: false, restartCount: 0, containerID: 'orch://u/e-0',
+        state: {running: {startedAt: '2026-01-01T00:00:00Z'}}}, {name: f, image: x, imageID: '', ready: false, restartCount: 0}]}";
+    one.status = serde_yaml::from_str(told).unwrap();
+    let running = left(2, Phase::Running { pid: 7, started: Timestamp::now() });
+    let mut scene = scene_with(one, 0, vec![running]);
+    let ephemeral = |status: &serde_json::Value, at: usize| status["ephemeralContainerStatuses"][at]["state"].clone();
+    let mut status = scene.until("running", 2).await;
+    while !ephemeral(&status, 2)["running"].is_object() || !ephemeral(&status, 1)["running"].is_object() {
+        status = scene.until("running", 2).await;
+    }
+    let lost = &ephemeral(&status, 0)["terminated"];
+    assert_eq!((&lost["exitCode"], &lost["reason"]), (&json!(137), &json!("ContainerStatusUnknown")), "it was here with another sandbox");
+    let calls = scene.calls();
+    assert!(calls.contains("create f-0 joins a-2") && calls.contains("create g-0, ") && !calls.contains("e-0"), "{calls}");
+    scene.runtime.end("f-0", 1);
+    let ended = async { while !ephemeral(&scene.until("running", 2).await, 1)["terminated"].is_object() {} };
+    tokio::time::timeout(Duration::from_secs(600), ended).await.expect("the end is told");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(scene.calls(), "", "nothing is started again, nothing is forgotten");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! Follows component-helpers `resource/helpers.go` (`PodRequests`, `PodLimits`) and `pkg/apis/core/v1/helper/qos`. Pure.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec, ResourceRequirements};
 
 use super::amounts::Amounts;
 use super::quantity::Quantity;
@@ -28,6 +28,29 @@ impl Column {
 /// Whether an init container runs beside the others.
 pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// An ephemeral container as a container: the fields that both have.
+pub fn as_container(container: &EphemeralContainer) -> Container {
+    Container {
+        args: container.args.clone(),
+        command: container.command.clone(),
+        env: container.env.clone(),
+        env_from: container.env_from.clone(),
+        image: container.image.clone(),
+        image_pull_policy: container.image_pull_policy.clone(),
+        name: container.name.clone(),
+        security_context: container.security_context.clone(),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        termination_message_path: container.termination_message_path.clone(),
+        termination_message_policy: container.termination_message_policy.clone(),
+        tty: container.tty,
+        volume_devices: container.volume_devices.clone(),
+        volume_mounts: container.volume_mounts.clone(),
+        working_dir: container.working_dir.clone(),
+        ..Container::default()
+    }
 }
 
 /// Whether the pod as a whole may say how much it wants of this.

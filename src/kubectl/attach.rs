@@ -43,23 +43,29 @@ impl Verb for Attach {
         let pod = pods::one(session, &self.words, self.pod_running_timeout).await?;
         refuse_finished(&pod)?;
         let container = pods::container(session, &pod, self.container.as_deref())?;
-        let own = pod["spec"]["containers"].as_array().into_iter().flatten().find(|own| own["name"] == container.as_str());
-        let has = |field: &str| own.is_some_and(|own| own[field] == true);
-        if self.stdin && !has("stdin") {
-            return Error::usage(format!("container {container} of pod {} was not created with stdin: true", pods::place(&pod).1));
-        }
-        // A container with a terminal writes to it, whether we asked for one or not.
-        if self.tty && !has("tty") {
-            session.note(&format!("error: Unable to use a TTY - container {container} did not allocate one"));
-        }
-        let tty = has("tty") && (allocate(session, self.tty, self.stdin) || !self.stdin);
-        if !self.quiet && self.stdin {
-            session.note("If you don't see a command prompt, try pressing enter.");
-        }
-        let (namespace, name) = pods::place(&pod);
-        let api: Api<Pod> = Api::namespaced(session.client().await?, namespace);
-        let server = &session.connection().await?.server;
-        let process = api.attach(name, &params(&container, self.stdin, tty)).await.map_err(|error| from_kube(error, server))?;
-        interact(session, process, self.stdin, tty).await
+        attach(session, &pod, &container, self.stdin, self.tty, self.quiet).await
     }
+}
+
+/// Connects our streams with a container's, with input and with a terminal where they are wanted and the container has them. The result is
+/// its exit code.
+pub async fn attach(session: &Session, pod: &serde_json::Value, container: &str, stdin: bool, tty: bool, quiet: bool) -> Result<i32> {
+    let own = pods::find(pod, container);
+    let has = |field: &str| own.is_some_and(|own| own[field] == true);
+    let (namespace, name) = pods::place(pod);
+    if stdin && !has("stdin") {
+        return Error::usage(format!("container {container} of pod {name} was not created with stdin: true"));
+    }
+    // A container with a terminal writes to it, whether we asked for one or not.
+    if tty && !has("tty") {
+        session.note(&format!("error: Unable to use a TTY - container {container} did not allocate one"));
+    }
+    let tty = has("tty") && (allocate(session, tty, stdin) || !stdin);
+    if !quiet && stdin {
+        session.note("If you don't see a command prompt, try pressing enter.");
+    }
+    let api: Api<Pod> = Api::namespaced(session.client().await?, namespace);
+    let server = &session.connection().await?.server;
+    let process = api.attach(name, &params(container, stdin, tty)).await.map_err(|error| from_kube(error, server))?;
+    interact(session, process, stdin, tty).await
 }

@@ -20,6 +20,7 @@ mod cordon;
 mod cp;
 mod create;
 mod custom_columns;
+mod debug;
 mod delete;
 mod describe;
 mod drain;
@@ -86,6 +87,7 @@ static VERBS: &[Entry] = &[
     entry::<logs::Logs>(),
     entry::<exec::Exec>(),
     entry::<attach::Attach>(),
+    entry::<debug::Debug>(),
     entry::<port_forward::PortForward>(),
     entry::<cp::Cp>(),
     entry::<wait::Wait>(),
@@ -186,6 +188,7 @@ mod tests {
             ("wait --for=condition=Ready pod/x --timeout=-1s", "wait"),
             ("auth can-i get pods --subresource=log", "auth"),
             ("version --client -o json", "version"),
+            ("debug p --image=x --target=y -it -c d -- sh -c z", "debug"),
             ("run x --image=y --restart=Never -- sleep 5", "run"),
             ("label pods x a=b c- --overwrite", "label"),
             ("patch deploy x -p {} --type=merge", "patch"),

@@ -83,6 +83,18 @@ pub fn containers<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
     pod["spec"][list].as_array().into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
 }
 
+/// The container of this name, of whichever list.
+pub fn find<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    let lists = ["containers", "initContainers", "ephemeralContainers"].map(|list| pod["spec"][list].as_array());
+    lists.into_iter().flatten().flatten().find(|container| container["name"] == name)
+}
+
+/// The status of the container of this name, of whichever list.
+pub fn status<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"].map(|list| pod["status"][list].as_array());
+    lists.into_iter().flatten().flatten().find(|status| status["name"] == name)
+}
+
 /// The container to use. A choice among several is told.
 pub fn container(session: &Session, pod: &Value, flag: Option<&str>) -> Result<String> {
     let own = containers(pod, "containers");

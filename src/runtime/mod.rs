@@ -67,7 +67,7 @@ pub struct ContainerConfig {
     /// Unique in the sandbox: `NAME-ATTEMPT`.
     pub id: String,
     /// Process, mounts, capabilities, limits, seccomp, masked paths. `root.path` and namespaces are set by the runtime
-    /// (pid, mount and cgroup are new; the others are the sandbox's); `root.readonly` is honoured.
+    /// (mount and cgroup are new, and pid unless it `joins` one; the others are the sandbox's); `root.readonly` is honoured.
     pub spec: Spec,
     /// Unpacked image layers, lowest first (from [`image`]).
     pub layers: Vec<PathBuf>,
@@ -81,6 +81,9 @@ pub struct ContainerConfig {
     pub stdin: bool,
     /// Close it after the first attach ends.
     pub stdin_once: bool,
+    /// The container of the same sandbox whose pid namespace it joins; `None`: one of its own.
+    #[serde(default)]
+    pub joins: Option<String>,
     /// Free for the owner.
     pub labels: std::collections::BTreeMap<String, String>,
 }
@@ -176,6 +179,9 @@ pub enum Error {
     /// No such sandbox or container.
     #[error("{0} not found")]
     NotFound(String),
+    /// A container that another one was to join has ended, or was not yet started.
+    #[error("container {0:?} is not running")]
+    NotRunning(String),
     /// The command or the user does not exist, a mount can't be made, ...: the container can't run as configured.
     #[error("{0}")]
     Container(String),

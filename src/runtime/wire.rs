@@ -63,6 +63,8 @@ pub enum Reply {
 pub enum Fault {
     /// See [`Error::NotFound`].
     NotFound(String),
+    /// See [`Error::NotRunning`].
+    NotRunning(String),
     /// See [`Error::Container`]; other errors are told in words.
     Container(String),
 }
@@ -71,6 +73,7 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         match error {
             Error::NotFound(what) => Fault::NotFound(what),
+            Error::NotRunning(what) => Fault::NotRunning(what),
             other => Fault::Container(other.to_string()),
         }
     }
@@ -80,6 +83,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         match fault {
             Fault::NotFound(what) => Error::NotFound(what),
+            Fault::NotRunning(what) => Error::NotRunning(what),
             Fault::Container(why) => Error::Container(why),
         }
     }

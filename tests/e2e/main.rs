@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod clients;
+mod debug;
 mod faults;
 mod hosts;
 mod join;

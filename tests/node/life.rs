@@ -159,6 +159,30 @@ async fn processes_can_be_shared() {
 }
 
 #[tokio::test]
+async fn one_container_joins_the_processes_of_another() {
+    let Some(mut node) = node() else { return };
+    node.sandbox("s").await;
+    node.start("s", &node.container("a-0", "exec sleep 1234", "")).await;
+    let joins = |target: &str| Some(target.to_owned());
+    let script = "readlink /proc/self/ns/pid; ps; exec sleep 1235";
+    let seer = orch::runtime::ContainerConfig { joins: joins("a-0"), ..node.container("b-0", script, "") };
+    node.start("s", &seer).await;
+    eventually("both are seen", || node.records("b-0").join("\n").contains("sleep 1234"));
+    let (code, out, _) = finish(node.runtime.exec("s", "b-0", &exec(&["ps"])).await.unwrap()).await;
+    assert!(code == 0 && out.contains("sleep 1234") && out.contains("sleep 1235"), "{out}");
+    let (_, other, _) = finish(node.runtime.exec("s", "a-0", &exec(&["readlink", "/proc/self/ns/pid"])).await.unwrap()).await;
+    assert_eq!(node.records("b-0")[0], format!("stdout F {}", other.trim()));
+    // One that comes later has its own again, and the shim is where it was.
+    node.start("s", &node.container("c-0", "echo $$", "")).await;
+    assert_eq!((node.wait("s", "c-0").await.0, node.records("c-0")), (0, vec!["stdout F 1".to_string()]));
+    node.runtime.signal_container("s", "a-0", 9).await.unwrap();
+    assert_eq!(node.wait("s", "b-0").await.0, 137, "the namespace is its first process's");
+    let late = orch::runtime::ContainerConfig { joins: joins("a-0"), ..node.container("d-0", "true", "") };
+    let error = node.runtime.create_container("s", &late).await.unwrap_err();
+    assert_eq!(error.to_string(), "container \"a-0\" is not running");
+}
+
+#[tokio::test]
 async fn nothing_is_lost_while_the_agent_is_away() {
     let Some(mut node) = node() else { return };
     node.sandbox("s").await;

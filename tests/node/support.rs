@@ -81,6 +81,7 @@ impl Node {
             log_files: 3,
             stdin: false,
             stdin_once: false,
+            joins: None,
             labels: [("name".to_string(), id.to_string())].into(),
         }
     }

@@ -78,6 +78,7 @@ impl<R: Runtime> Job<R> {
             log_files: self.context.config.log_files,
             stdin: container.stdin == Some(true),
             stdin_once: container.stdin_once == Some(true),
+            joins: None,
             labels: labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         })
     }

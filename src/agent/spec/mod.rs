@@ -47,6 +47,9 @@ pub enum SpecError {
     /// Neither the pod nor the image says what to run.
     #[error("no command specified")]
     NoCommand,
+    /// An ephemeral container is to join one that was never started.
+    #[error("unable to find target container {0}")]
+    NoTarget(String),
     /// A volumeMount names no volume, or its subPath can't be used.
     #[error("{0}")]
     Mount(String),

@@ -1,15 +1,18 @@
 //! What a worker makes of the answers to its steps, and of its probes' verdicts.
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
 use tokio::task::AbortHandle;
 
 use super::past::instance;
 use super::{Done, Message, Worker};
-use crate::agent::actions::{ImageFailure, StartFailure, find};
+use crate::agent::actions::{ImageFailure, StartFailure};
 use crate::agent::observed::{self, Doing, Image, Instance, Restart, Sandbox, Volumes};
 use crate::agent::plan::{backoff, later};
 use crate::agent::probes::check::Target;
 use crate::agent::probes::{self, Kind, Report};
+use crate::agent::roles::{Role, find, role};
 use crate::client::code;
 use crate::runtime::image::Image as RunImage;
 use crate::runtime::{ContainerState, Phase, Runtime};
@@ -93,7 +96,7 @@ impl<R: Runtime> Worker<R> {
 
     pub(super) fn started(&mut self, name: String, attempt: u32, result: Result<ContainerState, StartFailure>) {
         let now = self.now();
-        let Some(container) = find(&self.job.pod, &name).cloned() else { return };
+        let Some(container) = find(&self.job.pod, &name) else { return };
         match result {
             Ok(state) => {
                 self.ends.insert(name.clone(), Default::default());
@@ -113,6 +116,7 @@ impl<R: Runtime> Worker<R> {
                     self.ended(&name);
                 }
             }
+            Err(failure) if failure.is_final && role(&self.job.pod, &name) == Role::Ephemeral => self.never_ran(&container, failure),
             Err(failure) => {
                 let seen = self.seen(&name);
                 seen.doing = None;
@@ -123,6 +127,23 @@ impl<R: Runtime> Worker<R> {
                 seen.crashes += 1;
             }
         }
+    }
+
+    /// A container that gets one run could not use it: as upstream's runtimes say, that was its end.
+    fn never_ran(&mut self, container: &Container, failure: StartFailure) {
+        let now = self.now();
+        let image_id = self.images.get(&container.name).map(|image| image.repo_digests.first().unwrap_or(&image.id).clone());
+        let seen = self.seen(&container.name);
+        (seen.doing, seen.error) = (None, None);
+        seen.current = Some(Instance {
+            attempt: 0,
+            phase: Phase::Exited { code: 128, oom_killed: false, started: Timestamp::UNIX_EPOCH, finished: now },
+            message: Some(failure.message),
+            reason: Some("StartError".into()),
+            image: container.image.clone().unwrap_or_default(),
+            image_id: image_id.unwrap_or_default(),
+            hash: String::new(),
+        });
     }
 
     pub(super) fn hooked(&mut self, name: String, result: Result<(), String>) {
@@ -157,7 +178,7 @@ impl<R: Runtime> Worker<R> {
 
     /// Starts the probes of a running container.
     pub(super) fn probe(&mut self, name: &str) {
-        let Some(container) = find(&self.job.pod, name).cloned() else { return };
+        let Some(container) = find(&self.job.pod, name) else { return };
         let Some(Instance { attempt, phase: Phase::Running { started, .. }, .. }) =
             self.have.container(name).and_then(|s| s.current.clone())
         else {
@@ -182,7 +203,7 @@ impl<R: Runtime> Worker<R> {
     }
 
     pub(super) fn probed(&mut self, report: Report) {
-        let container = find(&self.job.pod, &report.container).cloned();
+        let container = find(&self.job.pod, &report.container);
         let seen = self.seen(&report.container);
         if seen.current.as_ref().is_none_or(|i| i.attempt != report.attempt || !i.alive()) {
             return;

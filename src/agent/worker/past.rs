@@ -1,13 +1,14 @@
 //! Runs that are over: ended, lost with their sandbox, found after a restart of the agent, or told of by the API alone.
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Container;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus};
 use tokio::task::AbortHandle;
 
 use super::{Done, Worker};
-use crate::agent::actions::find;
 use crate::agent::observed::{Image, Instance, Sandbox};
 use crate::agent::plan::{is_terminal, restart_at, restart_policy};
+use crate::agent::roles::{Role, find, role};
 use crate::agent::status::full_name;
 use crate::runtime::{ContainerState, Phase, Runtime};
 impl<R: Runtime> Worker<R> {
@@ -34,7 +35,7 @@ impl<R: Runtime> Worker<R> {
                 current.message = Some("The container could not be located when the pod was terminated".into());
             }
             self.ended(&name);
-            let init = self.job.pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == name);
+            let init = matches!(role(&self.job.pod, &name), Role::Init | Role::Sidecar);
             let seen = self.seen(&name);
             if init {
                 // They run again in the new sandbox.
@@ -65,7 +66,7 @@ impl<R: Runtime> Worker<R> {
                 self.forget(&name, instance.attempt);
                 continue;
             }
-            let container = find(&self.job.pod, &name).cloned();
+            let container = find(&self.job.pod, &name);
             let all = told.container_statuses.iter().flatten().chain(told.init_container_statuses.iter().flatten());
             let before = all.into_iter().find(|s| s.name == name && s.restart_count == i32::try_from(instance.attempt).unwrap_or(-1));
             let (was_started, was_ready) = (before.is_some_and(|s| s.started == Some(true)), before.is_some_and(|s| s.ready));
@@ -96,31 +97,22 @@ impl<R: Runtime> Worker<R> {
             return;
         }
         let now = self.now();
-        for status in told.init_container_statuses.into_iter().flatten().chain(told.container_statuses.into_iter().flatten()) {
-            if status.container_id.as_ref().is_none_or(|id| id.is_empty()) {
-                continue;
+        for status in told.init_container_statuses.iter().flatten().chain(told.container_statuses.iter().flatten()) {
+            if let Some(run) = told_of(status, now) {
+                self.seen(&status.name).last = Some(run);
             }
-            let ended = status.state.as_ref().and_then(|s| s.terminated.clone());
-            let started = status.state.as_ref().and_then(|s| s.running.as_ref()).and_then(|r| r.started_at.as_ref()).map_or(now, |t| t.0);
-            let phase = match &ended {
-                Some(t) => Phase::Exited {
-                    code: t.exit_code,
-                    oom_killed: false,
-                    started: t.started_at.as_ref().map_or(now, |t| t.0),
-                    finished: t.finished_at.as_ref().map_or(now, |t| t.0),
-                },
-                None => Phase::Exited { code: 137, oom_killed: false, started, finished: now },
-            };
-            let unknown = || Some("ContainerStatusUnknown".to_owned());
-            self.seen(&status.name).last = Some(Instance {
-                attempt: u32::try_from(status.restart_count).unwrap_or(0),
-                phase,
-                message: ended.as_ref().and_then(|t| t.message.clone()),
-                reason: ended.map_or_else(unknown, |t| t.reason),
-                image: status.image,
-                image_id: status.image_id,
-                hash: String::new(),
-            });
+        }
+    }
+
+    /// Ephemeral containers that the API tells of and that are not here have had their run, in a sandbox that is gone.
+    pub(super) fn recall_ephemeral(&mut self) {
+        let told = self.job.pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.clone());
+        let now = self.now();
+        for status in told.iter().flatten() {
+            let seen = self.seen(&status.name);
+            if seen.current.is_none() {
+                seen.current = told_of(status, now);
+            }
         }
     }
 
@@ -153,6 +145,7 @@ impl<R: Runtime> Worker<R> {
         }
         let job = self.job.clone();
         let Some(container) = find(&job.pod, name) else { return };
+        let is_ephemeral = role(&job.pod, name) == Role::Ephemeral;
         let now = self.now();
         let seen = self.seen(name);
         (seen.started, seen.ready, seen.restart, seen.image) = (false, false, None, Image::Unknown);
@@ -160,13 +153,39 @@ impl<R: Runtime> Worker<R> {
             && let Some(code) = current.code()
             && current.message.is_none()
         {
-            current.message = job.termination_message(container, current.attempt, code);
+            current.message = job.termination_message(&container, current.attempt, code);
         }
-        if restart_at(seen).is_some_and(|at| at > now) && restart_policy(&job.pod) != "Never" {
+        if !is_ephemeral && restart_at(seen).is_some_and(|at| at > now) && restart_policy(&job.pod) != "Never" {
             let message = format!("Back-off restarting failed container {name} in pod {}", full_name(&job.pod));
             job.context.events.pod(&job.pod, Some(name), true, "BackOff", message);
         }
     }
+}
+
+/// A run that left no trace here, from what the API says of it; none if it was never started. It has ended.
+fn told_of(status: &ContainerStatus, now: Timestamp) -> Option<Instance> {
+    status.container_id.as_ref().filter(|id| !id.is_empty())?;
+    let ended = status.state.as_ref().and_then(|s| s.terminated.as_ref());
+    let started = status.state.as_ref().and_then(|s| s.running.as_ref()).and_then(|r| r.started_at.as_ref()).map_or(now, |t| t.0);
+    let phase = match ended {
+        Some(t) => Phase::Exited {
+            code: t.exit_code,
+            oom_killed: false,
+            started: t.started_at.as_ref().map_or(now, |t| t.0),
+            finished: t.finished_at.as_ref().map_or(now, |t| t.0),
+        },
+        None => Phase::Exited { code: 137, oom_killed: false, started, finished: now },
+    };
+    let unknown = || Some("ContainerStatusUnknown".to_owned());
+    Some(Instance {
+        attempt: u32::try_from(status.restart_count).unwrap_or(0),
+        phase,
+        message: ended.and_then(|t| t.message.clone()),
+        reason: ended.map_or_else(unknown, |t| t.reason.clone()),
+        image: status.image.clone(),
+        image_id: status.image_id.clone(),
+        hash: String::new(),
+    })
 }
 
 /// A run, from what the runtime says of it.

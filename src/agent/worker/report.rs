@@ -10,7 +10,8 @@ use super::{CONDITIONS, Done, Message, Worker};
 use crate::agent::Context;
 use crate::agent::actions::Job;
 use crate::agent::observed::Image;
-use crate::agent::plan::{containers, later};
+use crate::agent::plan::later;
+use crate::agent::roles;
 use crate::agent::status::status;
 use crate::agent::volumes::Mounted;
 use crate::client::code;
@@ -81,9 +82,12 @@ impl<R: Runtime> Worker<R> {
 
     /// A failed pull was told: as upstream, the next thing said of it is that it backs off.
     pub(super) fn pulls_told(&mut self) {
-        for container in containers(&self.job.pod) {
+        for container in roles::all(&self.job.pod) {
             let Some(seen) = self.have.containers.get_mut(&container.name) else { continue };
-            let shown = self.sent.container_statuses.iter().flatten().chain(self.sent.init_container_statuses.iter().flatten());
+            let (sent, mut shown) = (&self.sent, Vec::new());
+            for list in [&sent.container_statuses, &sent.init_container_statuses, &sent.ephemeral_container_statuses] {
+                shown.extend(list.iter().flatten());
+            }
             let told = |s: &ContainerStatus| {
                 let waiting = s.state.as_ref().and_then(|s| s.waiting.as_ref());
                 s.name == container.name && waiting.is_some_and(|w| w.reason.as_deref() == Some("ErrImagePull"))

@@ -129,6 +129,7 @@ impl Shim {
         if self.container(&id).is_ok() || self.shutdown.is_some() {
             return Err(Error::Container(format!("container {id} exists already, or the sandbox is being removed")));
         }
+        let joins = config.joins.as_deref().map(|target| self.joined(target)).transpose()?;
         let seccomp = self.seccomp(&config.spec)?;
         let log = Log::open(&config.log_path, config.log_max_bytes, config.log_files).doing("opening log", config.log_path.display())?;
         let dir = self.dir.join("containers").join(&id);
@@ -140,10 +141,10 @@ impl Shim {
             let born_in = cgroup.open_unified()?;
             // Its cgroup namespace is made later, by itself, when it is in its group.
             let mut flags = libc::CLONE_NEWNS as u64;
-            if !self.config.host_pid && !self.config.share_processes {
+            if joins.is_none() && !self.shares_processes() {
                 flags |= libc::CLONE_NEWPID as u64;
             }
-            match sys::clone3(flags, born_in.as_ref().map(AsFd::as_fd)).doing("starting container", &id)? {
+            let fork = || match sys::clone3(flags, born_in.as_ref().map(AsFd::as_fd)).doing("starting container", &id)? {
                 Forked::Child => Init {
                     config: &config,
                     dir: &dir,
@@ -155,6 +156,10 @@ impl Shim {
                 }
                 .run(),
                 Forked::Parent(pid, pidfd) => Ok((pid, pidfd, ours, stdin, outputs)),
+            };
+            match &joins {
+                Some(target) => self.in_pid_namespace(target, fork),
+                None => fork(),
             }
         });
         let (pid, pidfd, channel, stdin, outputs) = made.inspect_err(|_| {
@@ -201,9 +206,23 @@ impl Shim {
         Ok(())
     }
 
+    /// Whether no container has a pid namespace of its own.
+    fn shares_processes(&self) -> bool {
+        self.config.host_pid || self.config.share_processes
+    }
+
+    /// A handle of the container whose pid namespace another one joins.
+    fn joined(&mut self, target: &str) -> Result<std::os::fd::OwnedFd, Error> {
+        let container = self.container(target)?;
+        match container.phase {
+            Phase::Running { .. } => container.pidfd.try_clone().doing("joining the processes of", target),
+            _ => Err(Error::NotRunning(target.into())),
+        }
+    }
+
     /// Runs `child` in the pid namespace of a process, by setting the one for children for a moment.
     pub fn in_pid_namespace<T>(&self, target: &impl AsFd, fork: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        if self.config.host_pid || self.config.share_processes {
+        if self.shares_processes() {
             return fork();
         }
         setns(target, CloneFlags::CLONE_NEWPID).doing("entering", "the container's pid namespace")?;

@@ -91,29 +91,6 @@ pub fn forbidden_fields(container: &EphemeralContainer) -> Vec<&'static str> {
     all.into_iter().filter(|(_, set)| *set).map(|(field, _)| field).collect()
 }
 
-/// An ephemeral container as a container: the fields that both have.
-pub fn as_container(container: &EphemeralContainer) -> Container {
-    Container {
-        args: container.args.clone(),
-        command: container.command.clone(),
-        env: container.env.clone(),
-        env_from: container.env_from.clone(),
-        image: container.image.clone(),
-        image_pull_policy: container.image_pull_policy.clone(),
-        name: container.name.clone(),
-        security_context: container.security_context.clone(),
-        stdin: container.stdin,
-        stdin_once: container.stdin_once,
-        termination_message_path: container.termination_message_path.clone(),
-        termination_message_policy: container.termination_message_policy.clone(),
-        tty: container.tty,
-        volume_devices: container.volume_devices.clone(),
-        volume_mounts: container.volume_mounts.clone(),
-        working_dir: container.working_dir.clone(),
-        ..Container::default()
-    }
-}
-
 fn check_resize(mut errors: Errors, new: &Pod, old: &Pod) -> Errors {
     if is_static(old) {
         return vec![FieldError::forbidden("", "static pods cannot be resized")];

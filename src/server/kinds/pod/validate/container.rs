@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, PodSpec, SecurityContext};
 
-use super::super::subresources::{as_container, forbidden_fields};
+use super::super::subresources::forbidden_fields;
 use super::volumes::Names;
 use super::{app_armor, env, handlers, id, mounts, os, resources, seccomp};
+use crate::api::pod::as_container;
 use crate::api::{FieldError, names};
 use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext, WindowsSecurityContextOptions};
 
-use super::super::subresources::as_container;
+use crate::api::pod::as_container;
 use crate::api::{FieldError, names};
 use crate::server::kinds::support::path::{Errors, Path};
 use crate::server::kinds::support::rules;

@@ -1,0 +1,413 @@
+//! `debug`: looks into a pod, by an ephemeral container in it or by a copy of it.
+//!
+//! Follows `kubectl/pkg/cmd/debug/debug.go`. What is made is decided by [`Debug::ephemeral`] and [`Debug::copy`], pure functions of the pod;
+//! nodes and `--custom` are not supported.
+mod profile;
+
+use clap::Args;
+use futures::TryStreamExt;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::attach;
+use super::error::{Error, Result};
+use super::logs::Logs;
+use super::pods;
+use super::session::{JSON, Session, escape, with_query};
+use super::target;
+use super::verb::Verb;
+use profile::{Keep, Profile};
+
+/// Flags of `debug`.
+#[derive(Args, Clone, Debug)]
+pub struct Debug {
+    /// POD, or pod/NAME
+    pub words: Vec<String>,
+    /// Image of the container to debug with
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Name of the container to debug with
+    #[arg(short = 'c', long)]
+    pub container: Option<String>,
+    /// Container whose processes the ephemeral container sees
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Wait for the container and attach to it; with -i unless false
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub attach: Option<bool>,
+    /// Keep standard input open
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// With a terminal
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// Say less
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+    /// NAME=VALUE
+    #[arg(long, value_delimiter = ',')]
+    pub env: Vec<String>,
+    /// What follows -- are arguments of the image's command
+    #[arg(long)]
+    pub arguments_only: bool,
+    /// Always, IfNotPresent or Never
+    #[arg(long, value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: Option<String>,
+    /// What the container may do
+    #[arg(long, value_enum, default_value = "legacy")]
+    pub profile: Profile,
+    /// Make a copy of the pod, of this name
+    #[arg(long)]
+    pub copy_to: Option<String>,
+    /// With --copy-to: delete the pod that was copied
+    #[arg(long)]
+    pub replace: bool,
+    /// With --copy-to: on the same node
+    #[arg(long)]
+    pub same_node: bool,
+    /// With --copy-to: all containers of the copy see each other's processes
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub share_processes: Option<bool>,
+    /// With --copy-to: NAME=IMAGE of containers, * of all
+    #[arg(long, value_delimiter = ',')]
+    pub set_image: Vec<String>,
+    #[command(flatten)]
+    pub keep: Keep,
+    /// The command, after --
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+impl Verb for Debug {
+    const NAME: &'static str = "debug";
+    const ABOUT: &'static str = "Look into a pod with a container added to it, or with a copy of it";
+
+    async fn run(self, session: &Session) -> Result<i32> {
+        self.check()?;
+        if self.target.is_some() && !self.quiet {
+            let name = self.target.as_deref().unwrap_or_default();
+            session.line(&format!(
+                "Targeting container {name:?}. If you don't see processes from this container it may be because the container runtime \
+                 doesn't support this feature."
+            ))?;
+        }
+        if self.profile == Profile::Legacy {
+            session.note(
+                "--profile=legacy is deprecated and will be removed in the future. It is recommended to explicitly specify a profile, \
+                 for example \"--profile=general\".",
+            );
+        }
+        let mut code = 0;
+        for pod in self.pods(session).await? {
+            let name = self.name(session, &pod)?;
+            let made = match &self.copy_to {
+                Some(_) => self.make_copy(session, &pod, &name).await?,
+                None => self.add(session, &pod, &name).await?,
+            };
+            if self.attach.unwrap_or(self.stdin) && pods::find(&made, &name).is_some() {
+                code = self.attach(session, &made, &name).await?;
+            }
+        }
+        Ok(code)
+    }
+}
+
+impl Debug {
+    fn check(&self) -> Result<()> {
+        if self.words.is_empty() {
+            return Error::usage("NAME or filename is required for debug");
+        }
+        if self.attach == Some(true) && self.image.is_none() && self.container.is_none() {
+            return Error::usage("you must specify --container or create a new container using --image in order to attach.");
+        }
+        if self.tty && !self.stdin {
+            return Error::usage("-i/--stdin is required for containers with -t/--tty=true");
+        }
+        let copies = self.copy_to.is_some();
+        for (wrong, why) in [
+            (
+                copies && self.image.is_none() && self.set_image.is_empty() && self.command.is_empty(),
+                "you must specify --image, --set-image or command arguments.",
+            ),
+            (
+                copies && !self.command.is_empty() && self.container.is_none() && self.image.is_none(),
+                "you must specify an existing container or a new image when specifying args.",
+            ),
+            (copies && self.target.is_some(), "--target is incompatible with --copy-to. Use --share-processes instead."),
+            (!copies && self.replace, "--replace may only be used with --copy-to."),
+            (!copies && self.same_node, "--same-node may only be used with --copy-to."),
+            (!copies && !self.set_image.is_empty(), "--set-image may only be used with --copy-to."),
+            (!copies && self.image.is_none(), "you must specify --image when not using --copy-to."),
+        ] {
+            if wrong {
+                return Error::usage(why);
+            }
+        }
+        Ok(())
+    }
+
+    async fn pods(&self, session: &Session) -> Result<Vec<Value>> {
+        let mut found = Vec::new();
+        let words: Vec<Vec<String>> = match self.words.iter().any(|word| word.contains('/')) {
+            true => vec![self.words.clone()],
+            false => self.words.iter().map(|word| vec![format!("pods/{word}")]).collect(),
+        };
+        for words in words {
+            for target in target::resolve(session, &words, false).await? {
+                if target.resource.kind != "Pod" {
+                    return Error::usage(format!("{} is not supported by debug: only pods are", target.resource.qualified()));
+                }
+                found.push(session.get(&target.path(), JSON).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The name of the container: as said, or one that the pod does not have.
+    fn name(&self, session: &Session, pod: &Value) -> Result<String> {
+        if let Some(name) = &self.container {
+            return Ok(name.clone());
+        }
+        if self.image.is_none() {
+            return Ok(String::new());
+        }
+        let name = loop {
+            let name = format!("debugger-{}", &uuid::Uuid::new_v4().simple().to_string()[..5]);
+            if pods::find(pod, &name).is_none() {
+                break name;
+            }
+        };
+        if !self.quiet {
+            session.line(&format!("Defaulting debug container name to {name}."))?;
+        }
+        Ok(name)
+    }
+
+    /// What the flags say of a container.
+    fn apply(&self, container: &mut Value) -> Result<()> {
+        if !self.command.is_empty() {
+            container[if self.arguments_only { "args" } else { "command" }] = json!(self.command);
+            if let (false, Some(fields)) = (self.arguments_only, container.as_object_mut()) {
+                fields.remove("args");
+            }
+        }
+        let mut env = Vec::new();
+        for pair in &self.env {
+            let Some((name, value)) = pair.split_once('=') else { return Error::usage(format!("{pair} must be formatted as key=value")) };
+            env.push(json!({"name": name, "value": value}));
+        }
+        if !env.is_empty() {
+            container["env"] = Value::Array(env);
+        }
+        for (field, value) in [("image", &self.image), ("imagePullPolicy", &self.image_pull_policy)] {
+            if let Some(value) = value {
+                container[field] = value.as_str().into();
+            }
+        }
+        (container["stdin"], container["tty"]) = (self.stdin.into(), self.tty.into());
+        Ok(())
+    }
+
+    /// The ephemeral container for a pod.
+    fn ephemeral(&self, name: &str) -> Result<Value> {
+        let mut container = json!({"name": name, "terminationMessagePolicy": "File"});
+        self.apply(&mut container)?;
+        if let Some(target) = &self.target {
+            container["targetContainerName"] = target.as_str().into();
+        }
+        self.profile.apply(&mut container);
+        Ok(container)
+    }
+
+    /// The copy of a pod, where the container of this name is changed or added.
+    fn copy(&self, pod: &Value, name: &str) -> Result<Value> {
+        let mut copy = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.copy_to}, "spec": pod["spec"]});
+        for field in ["namespace", "labels", "annotations"] {
+            if !pod["metadata"][field].is_null() {
+                copy["metadata"][field] = pod["metadata"][field].clone();
+            }
+        }
+        let spec = copy["spec"].as_object_mut().ok_or_else(|| Error::Usage("the pod has no spec".into()))?;
+        spec.remove("ephemeralContainers");
+        if !self.same_node {
+            spec.remove("nodeName");
+        }
+        if let Some(share) = self.share_processes {
+            spec.insert("shareProcessNamespace".into(), share.into());
+        }
+        let mut images = Vec::new();
+        for pair in &self.set_image {
+            let Some(pair) = pair.split_once('=') else { return Error::usage(format!("{pair} must be formatted as key=value")) };
+            images.push(pair);
+        }
+        let containers = spec.entry("containers").or_insert_with(|| json!([])).as_array_mut();
+        let containers = containers.ok_or_else(|| Error::Usage("the pod's containers are no list".into()))?;
+        for container in containers.iter_mut() {
+            let own = images.iter().find(|(name, _)| container["name"] == *name).or_else(|| images.iter().find(|(name, _)| *name == "*"));
+            if let Some((_, image)) = own {
+                container["image"] = (*image).into();
+            }
+        }
+        if let Some(at) = containers.iter().position(|container| container["name"] == name) {
+            self.apply(&mut containers[at])?;
+            self.profile.apply(&mut containers[at]);
+        } else if self.image.is_some() {
+            let mut container = json!({"name": name, "terminationMessagePolicy": "File"});
+            self.apply(&mut container)?;
+            self.profile.apply(&mut container);
+            containers.push(container);
+        } else if !images.is_empty() {
+            return Ok(copy);
+        } else {
+            return Error::usage("you must specify image when creating new container");
+        }
+        self.profile.strip(&mut copy, &self.keep);
+        Ok(copy)
+    }
+
+    async fn add(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
+        let (namespace, pod_name) = pods::place(pod);
+        let path = format!("/api/v1/namespaces/{}/pods/{}/ephemeralcontainers", escape(namespace), escape(pod_name));
+        let patch = json!({"spec": {"ephemeralContainers": [self.ephemeral(name)?]}});
+        let path = with_query(&path, &[("fieldManager", "kubectl-debug")]);
+        session.change_as(Method::PATCH, &path, "application/strategic-merge-patch+json", &patch).await
+    }
+
+    async fn make_copy(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
+        let (namespace, pod_name) = pods::place(pod);
+        let path = format!("/api/v1/namespaces/{}/pods", escape(namespace));
+        let made = session.change(Method::POST, &with_query(&path, &[("fieldManager", "kubectl-debug")]), &self.copy(pod, name)?).await?;
+        if self.replace {
+            let old = format!("{path}/{}", escape(pod_name));
+            session.change(Method::DELETE, &with_query(&old, &[("gracePeriodSeconds", "0")]), &Value::Null).await?;
+        }
+        Ok(made)
+    }
+
+    /// Waits until the container has run, and attaches to it, or shows what it wrote if it ended meanwhile.
+    async fn attach(&self, session: &Session, pod: &Value, name: &str) -> Result<i32> {
+        let pod = self.started(session, pod, name).await?;
+        let (_, pod_name) = pods::place(&pod);
+        let ended = pods::status(&pod, name).is_some_and(|status| !status["state"]["terminated"].is_null());
+        if !ended {
+            match attach::attach(session, &pod, name, self.stdin, self.tty, self.quiet).await {
+                Err(error) if !error.is_broken_pipe() => {
+                    let why = error.plain();
+                    session.note(&format!("warning: couldn't attach to pod/{pod_name}, falling back to streaming logs: {why}"));
+                }
+                other => return other,
+            }
+        }
+        let logs = Logs { words: vec![pod_name.into()], container: Some(name.into()), max_log_requests: 1, ..Logs::default() };
+        logs.run(session).await
+    }
+
+    async fn started(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
+        let (namespace, pod_name) = pods::place(pod);
+        let path = format!("/api/v1/namespaces/{}/pods", escape(namespace));
+        let selector = format!("metadata.name={pod_name}");
+        let mut told = String::new();
+        // A watch may end at any time; then everything starts anew.
+        loop {
+            let query = [("fieldSelector", selector.as_str()), ("timeoutSeconds", "300")];
+            let mut events = session.watch(&path, &query, JSON).await?;
+            while let Some(event) = events.try_next().await? {
+                if event.kind == "DELETED" {
+                    return Error::usage(format!("pod {pod_name} was deleted"));
+                }
+                let Some(status) = pods::status(&event.object, name) else { continue };
+                if !status["state"]["running"].is_null() || !status["state"]["terminated"].is_null() {
+                    return Ok(event.object);
+                }
+                let why = status["state"]["waiting"]["message"].as_str().unwrap_or_default();
+                if !self.quiet && !why.is_empty() && why != told {
+                    session.note(&format!("Warning: container {name}: {why}"));
+                    told = why.into();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
+
+    fn debug(line: &str) -> Debug {
+        let words = std::iter::once("debug").chain(line.split(' '));
+        let matches = Debug::augment_args(Command::new("debug")).try_get_matches_from(words).unwrap();
+        Debug::from_arg_matches(&matches).unwrap()
+    }
+
+    fn yaml(text: &str) -> Value {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn ephemeral_containers() {
+        for (line, want) in [
+            ("p --image=x", "{name: d, terminationMessagePolicy: File, image: x, stdin: false, tty: false}"),
+            (
+                "p --image=x --target=a -it --env=A=b --image-pull-policy=Never --profile=general -- sh -c x",
+                "{name: d, terminationMessagePolicy: File, image: x, imagePullPolicy: Never, stdin: true, tty: true, command: [sh, -c, x],
+                  targetContainerName: a, env: [{name: A, value: b}], securityContext: {capabilities: {add: [SYS_PTRACE]}}}",
+            ),
+            (
+                "p --image=x --arguments-only --profile=restricted -- y",
+                "{name: d, terminationMessagePolicy: File, image: x, stdin: false, tty: false, args: [y], securityContext: {runAsNonRoot: true,
+                  capabilities: {drop: [ALL]}, allowPrivilegeEscalation: false, seccompProfile: {type: RuntimeDefault}}}",
+            ),
+        ] {
+            let debug = debug(line);
+            debug.check().unwrap();
+            assert_eq!(debug.ephemeral("d").unwrap(), yaml(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn copies() {
+        let pod = yaml(
+            "{metadata: {name: p, namespace: n, uid: u, labels: {a: b}}, status: {phase: Running}, spec: {nodeName: k,
+              ephemeralContainers: [{name: e}], containers: [{name: a, image: x, args: [q], livenessProbe: {}}]}}",
+        );
+        for (line, want) in [
+            (
+                "p --copy-to=c --image=y --share-processes",
+                "{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: n}, spec: {shareProcessNamespace: true, containers: [
+                  {name: a, image: x, args: [q], livenessProbe: {}},
+                  {name: d, terminationMessagePolicy: File, image: y, stdin: false, tty: false}]}}",
+            ),
+            (
+                "p --copy-to=c --set-image=*=z",
+                "{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: n, labels: {a: b}}, spec: {containers: [
+                  {name: a, image: z, args: [q], livenessProbe: {}}]}}",
+            ),
+            (
+                "p --copy-to=c -c d --same-node --image=y --profile=sysadmin --keep-labels",
+                "{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: n, labels: {a: b}}, spec: {nodeName: k, shareProcessNamespace: true,
+                  containers: [{name: a, image: x, args: [q]},
+                  {name: d, terminationMessagePolicy: File, image: y, stdin: false, tty: false, securityContext: {privileged: true}}]}}",
+            ),
+        ] {
+            let debug = debug(line);
+            debug.check().unwrap();
+            assert_eq!(debug.copy(&pod, "d").unwrap(), yaml(want), "{line}");
+        }
+        let changed = debug("p --copy-to=c -c a -i -- sh").copy(&pod, "a").unwrap();
+        assert_eq!(changed["spec"]["containers"], yaml("[{name: a, image: x, livenessProbe: {}, command: [sh], stdin: true, tty: false}]"));
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together() {
+        for (line, why) in [
+            ("p", "you must specify --image when not using --copy-to."),
+            ("p --image=x -t", "-i/--stdin is required for containers with -t/--tty=true"),
+            ("p --image=x --replace", "--replace may only be used with --copy-to."),
+            ("p --copy-to=c", "you must specify --image, --set-image or command arguments."),
+            ("p --copy-to=c --image=x --target=a", "--target is incompatible with --copy-to. Use --share-processes instead."),
+        ] {
+            assert_eq!(debug(line).check().unwrap_err().to_string(), format!("error: {why}"), "{line}");
+        }
+    }
+}
