@@ -13,12 +13,15 @@ use std::sync::LazyLock;
 
 use super::Entry;
 
+/// Takes a term, in parts.
+pub type Take<'a> = &'a mut dyn FnMut(&[&str]);
+
 /// One way to find objects.
 pub struct Index {
     /// Its name; no two indexes of a store have the same.
     pub name: &'static str,
     /// Calls with each term of an entry, in parts; with none for an entry that is not of this index's concern.
-    pub terms: fn(&Entry, &mut dyn FnMut(&[&str])),
+    pub terms: fn(&Entry, Take<'_>),
 }
 
 /// A term, as its hash: short, whatever a label's length. The keys are this process' own, so that nobody can make two terms meet.
