@@ -3,6 +3,7 @@
 mod create;
 mod end;
 mod image;
+mod resize;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

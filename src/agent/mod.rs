@@ -22,6 +22,7 @@ pub mod pods;
 pub mod probes;
 pub mod proxy;
 pub mod qos;
+pub mod resize;
 pub mod resources;
 pub mod roles;
 pub(crate) mod services;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::resize::{Given, Resize};
 use crate::runtime::Phase;
 
 /// The sandbox, as far as it got.
@@ -144,6 +145,8 @@ pub struct Seen {
     pub started: bool,
     /// The readiness probe passes, or there is none.
     pub ready: bool,
+    /// It was stopped to be made anew with other resources.
+    pub again: bool,
     /// It must be stopped and restarted: why, and with which grace.
     pub restart: Option<Restart>,
 }
@@ -177,6 +180,10 @@ pub struct Observed {
     pub volumes: Volumes,
     /// Its containers, init containers included.
     pub containers: BTreeMap<String, Seen>,
+    /// What its groups were given.
+    pub given: Given,
+    /// How far a resize got.
+    pub resize: Resize,
     /// When the node took the pod up.
     pub start_time: Option<Timestamp>,
     /// The pod is no longer in the API.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::observed::{Doing, Image, Observed, Sandbox, Seen, Volumes};
+use super::observed::{Doing, Image, Instance, Observed, Sandbox, Seen, Volumes};
+use super::resize::{is_due, is_group_due, needs_restart};
 use super::roles;
 use crate::api::pod::as_container;
 use crate::runtime::Phase;
@@ -40,6 +41,8 @@ pub enum Step {
         /// For the Killing event.
         why: String,
     },
+    /// Give the groups of the pod and of what runs what they are allotted.
+    Resize,
     /// Its grace was cut short: kill it now.
     Kill(String),
     /// Fail the pod as a whole: reason and message.
@@ -139,6 +142,7 @@ pub fn plan(want: &Pod, have: &Observed, now: Timestamp) -> Vec<Step> {
         return steps;
     }
     prepare(have, now, &mut steps);
+    resize(want, have, now, &mut steps);
     let initialized = init(want, have, now, &mut steps);
     for container in want.spec.iter().flat_map(|s| &s.containers) {
         match initialized {
@@ -151,6 +155,30 @@ pub fn plan(want: &Pod, have: &Observed, now: Timestamp) -> Vec<Step> {
         once(&as_container(container), have, now, &mut steps);
     }
     steps
+}
+
+/// Gives what runs what it is allotted: in place where its policy allows that, after those are gone that have to be made anew.
+fn resize(pod: &Pod, have: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
+    let alive = |container: &&Container| {
+        let seen = have.container(&container.name);
+        seen.and_then(|seen| seen.current.as_ref()).is_some_and(Instance::alive) && is_due(container, &have.given)
+    };
+    let (restart, in_place): (Vec<_>, Vec<_>) = containers(pod).filter(alive).partition(|container| needs_restart(container, &have.given));
+    for container in &restart {
+        if have.container(&container.name).is_some_and(|seen| seen.doing.is_none()) {
+            let why = format!("Container {} resize requires restart", container.name);
+            steps.push(Step::Stop { container: container.name.clone(), grace: grace(pod), why });
+        }
+    }
+    // What starts waits for this, so that no container is ever given more than its pod has.
+    let due = !in_place.is_empty() || is_group_due(pod, &have.given);
+    if !due || !restart.is_empty() || have.resize.doing || !matches!(have.sandbox, Sandbox::Ready { .. }) {
+        return;
+    }
+    match &have.resize.error {
+        Some((_, retry)) if *retry > now => steps.push(Step::Wake(*retry)),
+        _ => steps.push(Step::Resize),
+    }
 }
 
 /// Starts an ephemeral container as soon as there is a sandbox for it, whatever the others are at. It gets one run.
@@ -170,7 +198,8 @@ fn is_done(pod: &Pod, have: &Observed) -> bool {
         let failed = |c: &&Container| !is_sidecar(c) && matches!(code(c), Some(code) if code != 0);
         spec.init_containers.iter().flatten().any(|c| failed(&c)) && restart_policy(pod) == "Never"
     };
-    spec.containers.iter().all(|c| matches!(code(c), Some(code) if !restarts(pod, code))) || init_failed()
+    let again = |c: &Container| have.container(&c.name).is_some_and(|seen| seen.again);
+    spec.containers.iter().all(|c| !again(c) && matches!(code(c), Some(code) if !restarts(pod, code))) || init_failed()
 }
 
 /// Sandbox and volumes, side by side.
@@ -216,7 +245,7 @@ fn keep(pod: &Pod, container: &Container, have: &Observed, now: Timestamp, steps
     let name = &container.name;
     let empty = Seen::default();
     let seen = have.container(name).unwrap_or(&empty);
-    if seen.doing.is_some() {
+    if seen.doing.is_some() || steps.iter().any(|step| matches!(step, Step::Stop { container, .. } if container == name)) {
         return;
     }
     let Some(current) = &seen.current else { return start(container, seen, 0, have, now, steps) };
@@ -238,6 +267,7 @@ fn keep(pod: &Pod, container: &Container, have: &Observed, now: Timestamp, steps
                 false => restarts(pod, code) || current.image != container.image.clone().unwrap_or_default(),
             };
             match restart_at(seen) {
+                _ if seen.again => start(container, seen, current.attempt + 1, have, now, steps),
                 _ if !again => {}
                 Some(at) if at > now => steps.push(Step::Wake(at)),
                 _ => start(container, seen, current.attempt + 1, have, now, steps),
@@ -257,7 +287,8 @@ fn start(container: &Container, seen: &Seen, attempt: u32, have: &Observed, now:
         return steps.push(Step::Wake(error.retry));
     }
     let attempt = seen.last.as_ref().map_or(attempt, |last| attempt.max(last.attempt + 1));
-    if matches!(have.sandbox, Sandbox::Ready { .. }) && have.volumes == Volumes::Ready {
+    let ready = matches!(have.sandbox, Sandbox::Ready { .. }) && have.volumes == Volumes::Ready;
+    if ready && !steps.contains(&Step::Resize) && !have.resize.doing {
         steps.push(Step::Start(container.name.clone(), attempt));
     }
 }

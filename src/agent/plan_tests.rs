@@ -1,6 +1,7 @@
 //! Decisions as data: a pod, what is observed, and the steps that must come out.
 use super::*;
 use crate::agent::observed::{Instance, Restart};
+use crate::agent::resize::{Allotted, Given};
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -77,6 +78,7 @@ fn shown(step: &Step) -> String {
         Step::Stop { container, grace, .. } => format!("stop {container} {}", grace.as_secs()),
         Step::Kill(name) => format!("kill {name}"),
         Step::Fail(reason, _) => format!("fail {reason}"),
+        Step::Resize => "resize".into(),
         Step::RemoveSandbox => "remove".into(),
         Step::Finish => "finish".into(),
         Step::Wake(at) => format!("wake {}", at.as_second()),
@@ -155,6 +157,45 @@ fn deadline_and_orders() {
     let mut shorter = pod("{hostname: DELETED, containers: [{name: a, image: x}]}");
     shorter.metadata.deletion_grace_period_seconds = Some(1);
     assert_eq!(plan(&shorter, &have("ready a=stopping"), at(1000)).iter().map(shown).collect::<Vec<_>>(), ["kill a"]);
+}
+
+#[test]
+fn resizes() {
+    let policy = "resizePolicy: [{resourceName: memory, restartPolicy: RestartContainer}]";
+    let one = |resources: &str| {
+        pod(&format!("{{restartPolicy: OnFailure, containers: [{{name: a, image: x, {policy}, resources: {resources}}}]}}"))
+    };
+    let old = Allotted::of(&one("{requests: {cpu: 1, memory: 1}}"));
+    let given = Given { group: Some(old.clone()), containers: old.containers };
+    let check = |what: &str, resources: &str, seen: &str, change: &dyn Fn(&mut Observed), want: &str| {
+        let mut have = have(seen);
+        have.given = given.clone();
+        change(&mut have);
+        let got: Vec<String> = plan(&one(resources), &have, at(1000)).iter().map(shown).collect();
+        assert_eq!(got.join(", "), want, "{what}");
+    };
+    let error = |retry: i64| move |have: &mut Observed| have.resize.error = Some(("e".into(), at(retry)));
+    let again = |have: &mut Observed| have.containers.get_mut("a").unwrap().again = true;
+    let (same, cpu, memory) = ("{requests: {cpu: 1000m, memory: 1}}", "{requests: {cpu: 2, memory: 1}}", "{requests: {cpu: 1, memory: 2}}");
+    check("the same in other words", same, "ready a=running", &|_| {}, "");
+    check("in place", cpu, "ready a=running", &|_| {}, "resize");
+    check("once", cpu, "ready a=running", &|have| have.resize.doing = true, "");
+    check("again after a while", cpu, "ready a=running", &error(1010), "wake 1010");
+    check("and then", cpu, "ready a=running", &error(1000), "resize");
+    check("by a restart", memory, "ready a=running", &|_| {}, "stop a 30");
+    check("which takes its time", memory, "ready a=stopping", &|_| {}, "");
+    check("then the group", memory, "ready a=exit:0@999", &again, "resize");
+    check(
+        "is not left ended",
+        memory,
+        "ready a=exit:0@999+3",
+        &|have| {
+            again(have);
+            have.given.group = Some(Allotted::of(&one(memory)));
+        },
+        "start a#1",
+    );
+    check("a start waits", cpu, "ready a=present", &|have| have.given.containers.clear(), "resize");
 }
 
 #[test]

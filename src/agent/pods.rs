@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::observed::{Instance, Observed, Sandbox};
 use super::plan::containers;
+use super::resize::Verdict;
 use super::worker::{Inbox, Message, Worker};
 use super::{AgentConfig, AgentError, Context};
 use crate::client::{Change, changes};
@@ -57,12 +58,14 @@ pub struct Pods {
     all: Arc<RwLock<HashMap<String, PodView>>>,
     host_ports: watch::Sender<Vec<HostPort>>,
     changed: watch::Sender<()>,
+    room: watch::Sender<()>,
 }
 
 impl Pods {
     /// No pods yet.
     pub fn new(config: Arc<AgentConfig>) -> Pods {
-        Pods { config, all: Arc::default(), host_ports: watch::Sender::new(Vec::new()), changed: watch::Sender::new(()) }
+        let (changed, room) = (watch::Sender::new(()), watch::Sender::new(()));
+        Pods { config, all: Arc::default(), host_ports: watch::Sender::new(Vec::new()), changed, room }
     }
 
     /// The newest pod of this name that is on this node.
@@ -93,6 +96,24 @@ impl Pods {
         self.changed.subscribe()
     }
 
+    /// Rings whenever there may be room for a resize that there was none for.
+    pub fn room(&self) -> watch::Receiver<()> {
+        self.room.subscribe()
+    }
+
+    /// Grants a pod resources, or does not, as is judged beside all other pods as they are allotted; nobody else is granted any meanwhile.
+    pub fn allot(&self, uid: &str, wanted: &Arc<Pod>, judge: impl FnOnce(&[Arc<Pod>]) -> Verdict) -> Verdict {
+        let mut all = self.all.write();
+        let others: Vec<Arc<Pod>> = all.iter().filter(|(other, _)| *other != uid).map(|(_, view)| view.pod.clone()).collect();
+        let verdict = judge(&others);
+        if verdict == Verdict::Grant
+            && let Some(view) = all.get_mut(uid)
+        {
+            view.pod = wanted.clone();
+        }
+        verdict
+    }
+
     /// A worker's word on its pod.
     pub fn set(&self, uid: &str, pod: &Arc<Pod>, have: &Observed) {
         let meta = &pod.metadata;
@@ -114,8 +135,12 @@ impl Pods {
             _ => (None, None),
         };
         let view = PodView { uid: uid.into(), pod: pod.clone(), pid, ip, containers: started.collect() };
-        self.all.write().insert(uid.into(), view);
+        let before = self.all.write().insert(uid.into(), view);
         self.changed.send_replace(());
+        // Only what is another pod now can have made room; whoever waits for some asks again, and that makes no other pod.
+        if before.is_none_or(|before| !Arc::ptr_eq(&before.pod, pod)) {
+            self.room.send_replace(());
+        }
         self.update_host_ports();
     }
 
@@ -123,6 +148,7 @@ impl Pods {
     pub fn remove(&self, uid: &str) {
         self.all.write().remove(uid);
         self.changed.send_replace(());
+        self.room.send_replace(());
         self.update_host_ports();
     }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod,
-    PodCondition, PodIP, PodStatus,
+    PodCondition, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -47,6 +47,11 @@ pub fn status(pod: &Pod, old: &PodStatus, have: &Observed, node_ip: IpAddr, now:
         start_time: have.start_time.map(Time).or(old.start_time.clone()),
         ..old.clone()
     };
+    if let Some(whole) = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()) {
+        let given = have.given.group.as_ref().and_then(|group| group.pod.clone());
+        status.allocated_resources = whole.requests.clone();
+        status.resources = given.or_else(|| Some(whole.clone()));
+    }
     if let Some((reason, message)) = &have.failed {
         status.reason = Some(reason.clone());
         status.message = Some(message.clone());
@@ -129,6 +134,8 @@ fn container(pod: &Pod, container: &Container, have: &Observed, old: Option<&Con
         image: shown.map_or_else(|| container.image.clone().unwrap_or_default(), |i| i.image.clone()),
         image_id: shown.map_or_else(String::new, |i| i.image_id.clone()),
         container_id: shown.map(|i| container_id(uid, &container.name, i.attempt)),
+        allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        resources: Some(actual(container, have, running)),
         restart_count: shown.map_or(old.map_or(0, |o| o.restart_count), |i| i32::try_from(i.attempt).unwrap_or(i32::MAX)),
         ready: done || (running && seen.ready && role != Role::Init),
         started: Some(running && seen.started),
@@ -136,6 +143,12 @@ fn container(pod: &Pod, container: &Container, have: &Observed, old: Option<&Con
         last_state: Some(last),
         ..ContainerStatus::default()
     }
+}
+
+/// What a container has: what it was given while it runs, else what it is allotted.
+fn actual(container: &Container, have: &Observed, running: bool) -> ResourceRequirements {
+    let given = have.given.containers.get(&container.name).filter(|_| running).cloned();
+    given.or_else(|| container.resources.clone()).unwrap_or_default()
 }
 
 /// An ephemeral container's status: it serves nobody, so it is never ready, and it has no run but one.
@@ -333,9 +346,35 @@ fn conditions(
             ..PodCondition::default()
         });
     }
-    let others = old.iter().filter(|c| !all.iter().any(|mine| mine.type_ == c.type_)).cloned().collect::<Vec<_>>();
+    all.extend(resize_conditions(old, have, now));
+    let others =
+        old.iter().filter(|c| !RESIZE.contains(&&*c.type_) && !all.iter().any(|mine| mine.type_ == c.type_)).cloned().collect::<Vec<_>>();
     all.extend(others);
     all
+}
+
+/// Conditions that are there only while they hold.
+pub const RESIZE: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+/// What is to be said of a resize.
+fn resize_conditions(old: &[PodCondition], have: &Observed, now: Timestamp) -> Vec<PodCondition> {
+    let resize = &have.resize;
+    let condition = |type_: &str, reason: Option<&str>, message: Option<&str>, generation: Option<i64>| {
+        let moved = old.iter().find(|condition| condition.type_ == type_).and_then(|condition| condition.last_transition_time.clone());
+        PodCondition {
+            type_: type_.into(),
+            status: "True".into(),
+            reason: reason.map(str::to_owned),
+            message: message.map(str::to_owned),
+            last_transition_time: Some(moved.unwrap_or(Time(seconds(now)))),
+            observed_generation: generation,
+            ..PodCondition::default()
+        }
+    };
+    let pending = resize.pending.as_ref().map(|p| condition(RESIZE[0], Some(p.reason), Some(&p.message), p.generation));
+    let error = resize.error.as_ref().map(|(why, _)| why.as_str());
+    let granted = resize.granted.map(|generation| condition(RESIZE[1], error.map(|_| "Error"), error, Some(generation)));
+    pending.into_iter().chain(granted).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod answers;
 mod past;
 mod report;
+mod resize;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{Api, DeleteParams, Preconditions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +26,10 @@ use super::observed::{Doing, Image, Instance, Observed, Sandbox, Seen, Volumes};
 use super::plan::{Step, later, plan, restart_at};
 use super::pods::Pods;
 use super::probes::Report;
+use super::resize::{Allotted, is_due};
 use super::roles::{self, find};
 use super::spec::SpecError;
+use super::status::RESIZE;
 use super::volumes::{Mounted, VolumeError};
 use crate::client::code;
 use crate::runtime::image::Image as RunImage;
@@ -62,6 +65,8 @@ pub enum Done {
     Hooked(String, Result<(), String>),
     /// A stop is over.
     Stopped(String),
+    /// Groups were given what this pod is allotted, with these containers, or could not be.
+    Resized(Arc<Pod>, Vec<(String, String)>, Result<(), String>),
     /// Sandbox, network and volumes are gone.
     Removed(Result<(), String>),
     /// This status was sent, and made this revision of the pod.
@@ -75,7 +80,14 @@ pub type Inbox = mpsc::UnboundedSender<Message>;
 
 /// State of the worker of one pod.
 pub struct Worker<R: Runtime> {
+    /// The pod that it goes by: as the API has it, with the resources that it is allotted.
     job: Job<R>,
+    /// The pod as the API has it.
+    wanted: Arc<Pod>,
+    /// The record of its resources, as last written.
+    recorded: Vec<u8>,
+    /// Rings when there may be room for a resize that waits for some.
+    room: Option<watch::Receiver<()>>,
     pods: Pods,
     have: Observed,
     inbox: Inbox,
@@ -99,7 +111,7 @@ pub struct Worker<R: Runtime> {
 }
 
 /// Conditions that the agent writes.
-const CONDITIONS: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const CONDITIONS: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", RESIZE[0], RESIZE[1]];
 
 impl<R: Runtime> Worker<R> {
     /// A worker for a pod, with the sandbox that an earlier agent left, if any.
@@ -112,7 +124,10 @@ impl<R: Runtime> Worker<R> {
         }
         let (sent, sent_in) = (report::own(pod.status.clone().unwrap_or_default()), report::revision(&pod));
         let mut worker = Worker {
-            job: Job { context, pod },
+            job: Job { context, pod: pod.clone() },
+            wanted: pod,
+            recorded: Vec::new(),
+            room: None,
             pods,
             have,
             inbox: inbox.clone(),
@@ -137,6 +152,8 @@ impl<R: Runtime> Worker<R> {
             worker.recall();
         }
         worker.recall_ephemeral();
+        worker.recall_resources();
+        worker.consider();
         (worker, inbox)
     }
 
@@ -153,6 +170,7 @@ impl<R: Runtime> Worker<R> {
             let nap = wake.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
             tokio::select! {
                 Some(message) = self.messages.recv() => self.take(message).await,
+                Some(()) = rings(&mut self.room) => self.consider(),
                 () = tokio::time::sleep(nap.unwrap_or_default()), if nap.is_some() => {}
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended && error.is_panic() {
                     std::panic::resume_unwind(error.into_panic());
@@ -214,6 +232,8 @@ impl<R: Runtime> Worker<R> {
         match step {
             Step::CreateSandbox => {
                 self.have.sandbox = Sandbox::Creating;
+                self.have.given.group = Some(Allotted::of(&job.pod));
+                self.record_resources();
                 self.spawn(async move { Done::Sandbox(job.create_sandbox().await) });
             }
             Step::MountVolumes => {
@@ -226,6 +246,14 @@ impl<R: Runtime> Worker<R> {
                 self.spawn(async move { Done::Image(name, job.ensure_image(&container).await.map(Box::new)) });
             }
             Step::Start(name, attempt) => self.start(name, attempt),
+            Step::Resize => {
+                self.have.resize.doing = true;
+                let (given, running) = (self.have.given.clone(), self.running());
+                self.spawn(async move {
+                    let result = job.resize(&given, &running).await;
+                    Done::Resized(job.pod, running, result)
+                });
+            }
             Step::Stop { container, grace, why } => self.stop(container, grace, why),
             Step::Kill(name) => {
                 if let Some((_, hurry)) = self.ends.get(&name) {
@@ -259,11 +287,13 @@ impl<R: Runtime> Worker<R> {
         let Some(container) = find(&self.job.pod, &name) else { return };
         let seen = self.seen(&name);
         seen.doing = Some(Doing::Starting);
+        seen.again = false;
         if seen.current.is_some() {
             let ran_well = restart_at(seen).is_none();
             seen.crashes = if ran_well { 1 } else { seen.crashes + 1 };
         }
         let joins = self.joined(&name);
+        self.have.given.containers.insert(name.clone(), container.resources.clone().unwrap_or_default());
         let (job, volumes, ip, inbox) = (self.job.clone(), self.volumes.clone(), self.have.ip(), self.inbox.clone());
         self.spawn(async move {
             let made = job.create(&container, attempt, &image, ip, &volumes, joins).await;
@@ -297,6 +327,7 @@ impl<R: Runtime> Worker<R> {
         let Some(attempt) = seen.current.as_ref().map(|i| i.attempt) else { return };
         seen.doing = Some(Doing::Stopping { deadline });
         seen.restart = None;
+        self.have.containers.entry(name.clone()).or_default().again = is_due(&container, &self.have.given);
         self.probes.remove(&name).inspect(AbortHandle::abort);
         let (ended, hurry) = self.ends.entry(name.clone()).or_default().clone();
         self.job.context.events.pod(&self.job.pod, Some(&name), false, "Killing", why);
@@ -383,11 +414,20 @@ impl<R: Runtime> Worker<R> {
     fn updated(&mut self, pod: Arc<Pod>) {
         let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
         let relabelled = shown(&pod) != shown(&self.job.pod);
-        self.job.pod = pod;
+        self.wanted = pod;
+        self.consider();
         if relabelled && self.have.volumes == Volumes::Ready {
             let job = self.job.clone();
             self.spawn(async move { Done::Volumes(job.mount_volumes(None).await) });
         }
+    }
+}
+
+/// The next ring; none ever where nobody waits for one.
+async fn rings(room: &mut Option<watch::Receiver<()>>) -> Option<()> {
+    match room {
+        Some(room) => room.changed().await.ok(),
+        None => std::future::pending().await,
     }
 }
 

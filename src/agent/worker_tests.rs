@@ -90,8 +90,14 @@ impl Runtime for Double {
     async fn attach(&self, _: &str, id: &str, _: bool) -> Result<Session, Error> {
         Err(Error::NotFound(id.into()))
     }
-    async fn stats(&self, _: &str, _: &str) -> Result<Stats, Error> {
-        Ok(Stats::default())
+    async fn resize_group(&self, path: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let cpu = resources.cpu().as_ref().and_then(|cpu| cpu.quota()).map(|quota| format!(" cpu {quota}"));
+        let memory = resources.memory().as_ref().and_then(|memory| memory.limit()).map(|limit| format!(" memory {limit}"));
+        self.call(format!("resize {path}{}{}", cpu.unwrap_or_default(), memory.unwrap_or_default()));
+        Ok(())
+    }
+    async fn stats(&self, _: &str) -> Result<Stats, Error> {
+        Ok(Stats { usage_bytes: 100, ..Stats::default() })
     }
     fn exits(&self) -> mpsc::UnboundedReceiver<Exit> {
         mpsc::unbounded_channel().1
@@ -354,6 +360,68 @@ async fn ephemeral_containers_run_once() {
     tokio::time::timeout(Duration::from_secs(600), ended).await.expect("the end is told");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(scene.calls(), "", "nothing is started again, nothing is forgotten");
+}
+
+/// A pod of this generation with one container that has these resources as requests and limits.
+fn sized(generation: i64, resources: &str) -> Pod {
+    let one = format!("{{containers: [{{name: a, image: x, resources: {{requests: {resources}, limits: {resources}}}}}]}}");
+    let mut pod = pod(&one);
+    pod.metadata.generation = Some(generation);
+    pod
+}
+
+/// The conditions of a resize: `TYPE REASON GENERATION`.
+fn resizing(status: &serde_json::Value) -> Vec<String> {
+    let all = status["conditions"].as_array().unwrap().iter().filter(|c| c["type"].as_str().unwrap().starts_with("PodResize"));
+    let text = |c: &serde_json::Value| match c["$patch"].as_str() {
+        Some(patch) => format!("{} {patch}", c["type"].as_str().unwrap()),
+        None => format!("{} {} {}", c["type"].as_str().unwrap(), c["reason"].as_str().unwrap_or("-"), c["observedGeneration"]),
+    };
+    all.map(text).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn resizes_are_granted_or_wait() {
+    let mut scene = scene(sized(1, "{cpu: 200m, memory: 1Mi}"), 0);
+    let status = scene.until("running", 0).await;
+    assert_eq!(status["containerStatuses"][0]["resources"]["limits"]["cpu"], "200m");
+    scene.calls();
+    let _ = scene.inbox.send(Message::Pod(Arc::new(sized(2, "{cpu: 500m, memory: 1Mi}"))));
+    let mut status = scene.until("running", 0).await;
+    while status["containerStatuses"][0]["resources"]["limits"]["cpu"] != "500m" {
+        assert_eq!(resizing(&status), ["PodResizeInProgress - 2"]);
+        assert_eq!(status["containerStatuses"][0]["allocatedResources"]["cpu"], "500m");
+        status = scene.until("running", 0).await;
+    }
+    assert_eq!(resizing(&status), ["PodResizeInProgress delete"]);
+    assert_eq!(scene.calls(), "resize orch/podu cpu 50000, resize orch/podu/a-0 cpu 50000");
+    // More than the node has, of which this agent says 1 CPU and 1 GiB.
+    let _ = scene.inbox.send(Message::Pod(Arc::new(sized(3, "{cpu: 2, memory: 1Mi}"))));
+    let status = scene.until("running", 0).await;
+    assert_eq!(resizing(&status), ["PodResizePending Infeasible 3"]);
+    assert_eq!(status["containerStatuses"][0]["allocatedResources"]["cpu"], "500m");
+    // Less than the 100 bytes that are used.
+    let _ = scene.inbox.send(Message::Pod(Arc::new(sized(4, "{cpu: 500m, memory: 50}"))));
+    let mut status = scene.until("running", 0).await;
+    while !resizing(&status).contains(&"PodResizeInProgress Error 4".to_owned()) {
+        status = scene.until("running", 0).await;
+    }
+    let why = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodResizeInProgress").unwrap();
+    assert_eq!(why["message"], "attempting to set container \"a\" memory limit (50) below current usage (100)");
+    assert_eq!(scene.calls(), "");
+    // Back: nothing is left to be done.
+    let _ = scene.inbox.send(Message::Pod(Arc::new(sized(5, "{cpu: 500m, memory: 1Mi}"))));
+    let mut status = scene.until("running", 0).await;
+    while resizing(&status) != ["PodResizeInProgress delete"] {
+        status = scene.until("running", 0).await;
+    }
+    // An agent that comes later knows what was given.
+    let record = std::fs::read_to_string(scene.home.path().join("pods/u/resources.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["given"]["containers"]["a"]["limits"], json!({"cpu": "500m", "memory": "1Mi"}));
+    for event in ["ResizeStarted: Pod resize started: {", "ResizeInfeasible: Pod resize Infeasible: {", "ResizeCompleted: Pod resize"] {
+        assert!(scene.events.iter().any(|e| e.starts_with(event)), "{event} in {:?}", scene.events);
+    }
 }
 
 #[tokio::test(start_paused = true)]

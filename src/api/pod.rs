@@ -73,9 +73,15 @@ pub fn charged(pod: &Pod, column: Column) -> Amounts {
         .into_iter()
         .flat_map(|status| status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten()));
     let statuses: Vec<&ContainerStatus> = statuses.filter(|status| status.resources.is_some()).collect();
+    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    // What the node can never give is not waited for.
+    let is_refused = conditions.into_iter().any(|c| c.type_ == "PodResizePending" && c.reason.as_deref() == Some("Infeasible"));
     let mut total = sum(spec, column, &|container| {
         let mut amounts = column.of(container.resources.as_ref());
         if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
+            if is_refused {
+                amounts = Amounts::default();
+            }
             amounts.raise_to(&column.of(status.resources.as_ref()));
             if column == Column::Requests {
                 amounts.raise_to(&Amounts::of(status.allocated_resources.as_ref()));
@@ -212,6 +218,13 @@ mod tests {
         let pod = pod("{metadata: {name: p}, spec: {containers: [{name: a, resources: {requests: {cpu: 1}}}]},
             status: {containerStatuses: [{name: a, image: i, imageID: '', ready: true, restartCount: 0, resources: {requests: {cpu: 2}}}]}}");
         assert_eq!(charged(&pod, Column::Requests).to_string(), "cpu=2");
+        let mut refused = pod.clone();
+        refused.spec = serde_yaml::from_str("{containers: [{name: a, resources: {requests: {cpu: 7}}}]}").expect("a spec");
+        assert_eq!(charged(&refused, Column::Requests).to_string(), "cpu=7");
+        let condition = "{conditions: [{type: PodResizePending, status: 'True', reason: Infeasible}]}";
+        let conditions: k8s_openapi::api::core::v1::PodStatus = serde_yaml::from_str(condition).expect("a status");
+        refused.status.as_mut().expect("a status").conditions = conditions.conditions;
+        assert_eq!(charged(&refused, Column::Requests).to_string(), "cpu=2");
         assert_eq!(total(pod.spec.as_ref().expect("a spec"), Column::Requests).to_string(), "cpu=1");
     }
 }

@@ -193,9 +193,23 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Changes limits of a group that is there.
+    pub fn change(&self, resources: &LinuxResources) -> Result<(), Error> {
+        if !self.exists() {
+            return Err(Error::NotFound(format!("cgroup {}", self.path)));
+        }
+        self.limit(resources)
+    }
+
     fn limit(&self, resources: &LinuxResources) -> Result<(), Error> {
         let unified = *layout() == Layout::Unified;
-        for setting in cgroup_files::settings(resources, unified) {
+        let mut settings = cgroup_files::settings(resources, unified);
+        if !unified {
+            // Where that can't be read, the first write tells.
+            let limit = fs::read_to_string(self.dir("memory").join(cgroup_files::MEMORY)).ok();
+            cgroup_files::keep_within_swap(&mut settings, limit.and_then(|limit| limit.trim().parse().ok()));
+        }
+        for setting in settings {
             if let Layout::Legacy(names) = layout()
                 && !names.contains(&setting.controller)
             {
@@ -267,10 +281,16 @@ impl Cgroup {
             let cpu = if Path::new(ROOT).join("cpuacct").exists() { "cpuacct" } else { "cpu" };
             (read("memory", "memory.usage_in_bytes")?, read("memory", "memory.stat")?, number(read(cpu, "cpuacct.usage")?))
         };
-        let inactive = cgroup_files::field(&stat, "total_inactive_file").or_else(|| cgroup_files::field(&stat, "inactive_file"));
+        let usage = number(usage);
+        // v1's own numbers are without those below; the totals are not.
+        let of = |names: [&str; 2]| names.iter().find_map(|name| cgroup_files::field(&stat, name)).unwrap_or(0);
         Ok(Stats {
             cpu_nanos: cpu,
-            memory_bytes: number(usage).saturating_sub(inactive.unwrap_or(0)),
+            usage_bytes: usage,
+            working_set_bytes: usage.saturating_sub(of(["total_inactive_file", "inactive_file"])),
+            rss_bytes: of(["total_rss", "anon"]),
+            page_faults: of(["total_pgfault", "pgfault"]),
+            major_page_faults: of(["total_pgmajfault", "pgmajfault"]),
             pids: number(read("pids", "pids.current")?),
         })
     }

@@ -16,6 +16,21 @@ pub struct Setting {
     pub required: bool,
 }
 
+/// v1's limit of memory.
+pub const MEMORY: &str = "memory.limit_in_bytes";
+/// v1's limit of memory and swap together.
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
+
+/// v1 never lets memory have more than memory and swap together: a limit that rises above the present one follows the other.
+pub fn keep_within_swap(settings: &mut [Setting], present: Option<i64>) {
+    let at = |settings: &[Setting], file: &str| settings.iter().position(|setting| setting.file == file);
+    let (Some(memory), Some(both)) = (at(settings, MEMORY), at(settings, MEMORY_AND_SWAP)) else { return };
+    let wanted = settings[memory].value.parse::<i64>().ok().map(|limit| if limit < 0 { i64::MAX } else { limit });
+    if memory < both && wanted > present {
+        settings.swap(memory, both);
+    }
+}
+
 /// What of swap v2 gives.
 const SWAP: &str = "memory.swap.max";
 
@@ -81,7 +96,7 @@ pub fn settings(resources: &LinuxResources, unified: bool) -> Vec<Setting> {
 }
 
 fn memory_settings(memory: &LinuxMemory, unified: bool, all: &mut Vec<Setting>) {
-    let names = if unified { ["memory.max", "memory.low"] } else { ["memory.limit_in_bytes", "memory.soft_limit_in_bytes"] };
+    let names = if unified { ["memory.max", "memory.low"] } else { [MEMORY, "memory.soft_limit_in_bytes"] };
     if let Some(value) = memory.limit().filter(|value| *value != 0) {
         all.push(set("memory", names[0], limit(value, unified)));
     }
@@ -93,7 +108,7 @@ fn memory_settings(memory: &LinuxMemory, unified: bool, all: &mut Vec<Setting>) 
         let setting = match (unified, memory.limit()) {
             (true, Some(memory)) if total >= 0 => set("memory", SWAP, (total - memory).max(0)),
             (true, _) => set("memory", SWAP, "max"),
-            (false, _) => set("memory", "memory.memsw.limit_in_bytes", total),
+            (false, _) => set("memory", MEMORY_AND_SWAP, total),
         };
         all.push(Setting { required: false, ..setting });
     }
@@ -175,6 +190,16 @@ mod tests {
             "devices.deny=a devices.allow=c 1:3 rw",
         );
         check("devices: [{allow: false, access: rwm}]", true, "");
+    }
+
+    #[test]
+    fn memory_never_passes_memory_and_swap() {
+        let resources: LinuxResources = serde_yaml::from_str("memory: {limit: 4096, swap: 4096}").unwrap();
+        for (present, first) in [(Some(2048), MEMORY_AND_SWAP), (Some(8192), MEMORY), (Some(i64::MAX), MEMORY), (None, MEMORY_AND_SWAP)] {
+            let mut settings = settings(&resources, false);
+            keep_within_swap(&mut settings, present);
+            assert_eq!(settings[0].file, first, "{present:?}");
+        }
     }
 
     #[test]

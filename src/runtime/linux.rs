@@ -403,9 +403,13 @@ impl Runtime for Linux {
         Linux::streams(reply, conn, stdin, true)
     }
 
-    async fn stats(&self, sandbox: &str, id: &str) -> Result<Stats, Error> {
-        valid(id)?;
-        let group = Cgroup::new(&self.config(sandbox)?.cgroup)?.child(id);
+    async fn resize_group(&self, path: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let (group, resources) = (Cgroup::new(path)?, resources.clone());
+        blocking(move || group.change(&resources)).await
+    }
+
+    async fn stats(&self, path: &str) -> Result<Stats, Error> {
+        let group = Cgroup::new(path)?;
         blocking(move || group.stats()).await
     }
 

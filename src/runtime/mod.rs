@@ -134,12 +134,20 @@ pub struct Exit {
 }
 
 /// Usage counters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Nanoseconds of CPU.
     pub cpu_nanos: u64,
-    /// Working set in bytes.
-    pub memory_bytes: u64,
+    /// Memory in bytes, files that are cached included.
+    pub usage_bytes: u64,
+    /// Memory that can't be had back without harm: usage without files that nobody reads.
+    pub working_set_bytes: u64,
+    /// Memory that is no file's.
+    pub rss_bytes: u64,
+    /// Pages that had to be mapped.
+    pub page_faults: u64,
+    /// Of these, those that had to be read from a disk.
+    pub major_page_faults: u64,
     /// Processes.
     pub pids: u64,
 }
@@ -225,8 +233,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn exec(&self, sandbox: &str, id: &str, exec: &ExecConfig) -> impl Future<Output = Result<Session, Error>> + Send;
     /// Joins the streams of a running container.
     fn attach(&self, sandbox: &str, id: &str, stdin: bool) -> impl Future<Output = Result<Session, Error>> + Send;
-    /// Counters of a container.
-    fn stats(&self, sandbox: &str, id: &str) -> impl Future<Output = Result<Stats, Error>> + Send;
+    /// Changes limits of a group that exists.
+    fn resize_group(&self, path: &str, resources: &LinuxResources) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Counters of a group: of a sandbox, or of a container below it.
+    fn stats(&self, path: &str) -> impl Future<Output = Result<Stats, Error>> + Send;
     /// Exits as they happen. The first call takes it.
     fn exits(&self) -> tokio::sync::mpsc::UnboundedReceiver<Exit>;
 }

@@ -3,7 +3,7 @@
 use crate::skip;
 use crate::support::bed::Logs;
 use crate::support::hosts::Hosts;
-use crate::support::scenarios::{cluster, limits};
+use crate::support::scenarios::{cluster, limits, resize};
 
 #[test]
 fn limits_are_as_upstreams_and_are_felt() {
@@ -14,4 +14,15 @@ fn limits_are_as_upstreams_and_are_felt() {
     let _logs = Logs(&bed);
     cluster::serve(&bed, limits::FLAGS);
     limits::run(&bed);
+}
+
+#[test]
+fn pods_that_run_are_resized() {
+    if let Some(reason) = Hosts::missing() {
+        skip!("{reason}");
+    }
+    let bed = Hosts::new(1, 0);
+    let _logs = Logs(&bed);
+    cluster::serve(&bed, "");
+    resize::run(&bed);
 }

@@ -46,7 +46,7 @@ async fn exec_with_pipes() {
     let error = node.runtime.exec("s", "c-0", &exec(&["nonesuch"])).await.err().unwrap();
     assert_eq!(error.to_string(), "exec: \"nonesuch\": executable file not found in $PATH");
     assert!(matches!(node.runtime.exec("s", "other", &exec(&["true"])).await, Err(Error::NotFound(_))));
-    assert!(node.runtime.stats("s", "c-0").await.unwrap().pids >= 1);
+    assert!(node.runtime.stats(&format!("{}/s/c-0", node.cgroup)).await.unwrap().pids >= 1);
 }
 
 #[tokio::test]

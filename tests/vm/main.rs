@@ -12,7 +12,7 @@ use std::path::Path;
 
 use machines::Machines;
 use support::bed::{Bed, Logs, Place};
-use support::scenarios::{cluster, limits, nodes};
+use support::scenarios::{cluster, limits, nodes, resize};
 use support::step;
 
 /// What `orch reset` has to bring back.
@@ -58,6 +58,7 @@ fn two_machines_on_cgroup_v2() {
     );
     assert_eq!(huge, "0\n0\n0\n");
     limits::run(&bed);
+    resize::run(&bed);
 
     step("reset, the server last");
     for (place, before) in all().zip(&before).rev() {

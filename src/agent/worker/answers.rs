@@ -52,6 +52,7 @@ impl<R: Runtime> Worker<R> {
                     seen.doing = None;
                 }
             }
+            Done::Resized(pod, running, result) => self.resized(&pod, &running, result),
             Done::Removed(Ok(())) => {
                 self.have.sandbox = Sandbox::Absent;
                 self.have.volumes = Volumes::Absent;
@@ -108,6 +109,7 @@ impl<R: Runtime> Worker<R> {
                 seen.started = container.startup_probe.is_none();
                 seen.ready = container.startup_probe.is_none() && container.readiness_probe.is_none();
                 seen.image = Image::Unknown;
+                self.settle();
                 // Only the last dead run is kept, for `logs --previous`.
                 if let Some(before) = before {
                     self.forget(&name, before.attempt);

@@ -1,4 +1,5 @@
 //! What a worker tells: the status to the API, the pod to the other parts of the node; and what keeps volumes true.
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
@@ -12,7 +13,7 @@ use crate::agent::actions::Job;
 use crate::agent::observed::Image;
 use crate::agent::plan::later;
 use crate::agent::roles;
-use crate::agent::status::status;
+use crate::agent::status::{RESIZE, status};
 use crate::agent::volumes::Mounted;
 use crate::client::code;
 use crate::runtime::Runtime;
@@ -73,9 +74,9 @@ impl<R: Runtime> Worker<R> {
             return;
         }
         self.sending = true;
-        let job = self.job.clone();
+        let (job, before) = (self.job.clone(), self.sent.clone());
         self.spawn(async move {
-            let result = send(&job, &status).await;
+            let result = send(&job, &status, &before).await;
             Done::Sent(Box::new(status), result)
         });
     }
@@ -164,7 +165,7 @@ pub(super) fn own(mut status: PodStatus) -> PodStatus {
 }
 
 /// One PATCH of /status. The uid makes it fail with a conflict for a pod of the same name.
-async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<u64, kube::Error> {
+async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus, before: &PodStatus) -> Result<u64, kube::Error> {
     let meta = &job.pod.metadata;
     let mut body = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     // A merge keeps what is not named: say what is no longer there.
@@ -186,6 +187,14 @@ async fn send<R: Runtime>(job: &Job<R>, status: &PodStatus) -> Result<u64, kube:
         if let Some(addresses) = body[name].as_array_mut() {
             addresses.push(json!({"$patch": "replace"}));
         }
+    }
+    // And a condition that no longer holds is taken out.
+    let held = job.pod.status.iter().chain([before]).flat_map(|status| status.conditions.iter().flatten());
+    let held: BTreeSet<&str> = held.map(|condition| condition.type_.as_str()).collect();
+    let gone = RESIZE.iter().filter(|name| held.contains(**name) && !status.conditions.iter().flatten().any(|c| c.type_ == **name));
+    let gone: Vec<serde_json::Value> = gone.map(|name| json!({"type": name, "$patch": "delete"})).collect();
+    if let Some(conditions) = body["conditions"].as_array_mut() {
+        conditions.extend(gone);
     }
     let patch = json!({"metadata": {"uid": meta.uid}, "status": body});
     let api: Api<Pod> = Api::namespaced(job.context.client.clone(), meta.namespace.as_deref().unwrap_or_default());

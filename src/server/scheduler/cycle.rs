@@ -51,7 +51,7 @@ impl Cluster {
         if self.nodes.is_empty() {
             return Err("no nodes available to schedule pods".into());
         }
-        let request = Resources::of_pod(pod).map_err(|error| format!("the pod's resource requests can't be read: {error}"))?;
+        let request = Resources::of_pod(pod);
         let context = Context { pod, request: &request, nodes: &self.nodes, namespaces: &self.namespaces };
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut fit = Vec::new();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
+use crate::api::pod::{Column, charged};
 use crate::api::quantity::{Quantity, QuantityError};
 
 /// Amounts by resource name: `cpu` in thousandths, all else in units.
@@ -24,36 +25,12 @@ impl Resources {
         amounts.iter().flatten().map(one).collect::<Result<_, _>>().map(Resources)
     }
 
-    fn of_container(container: &Container) -> Result<Resources, QuantityError> {
-        container.resources.as_ref().map_or_else(|| Ok(Resources::default()), |resources| Resources::of(&resources.requests))
-    }
-
-    /// What a pod asks for, as upstream's `resourcehelper.PodRequests`: the containers together with the sidecars, or the largest
-    /// init container with the sidecars started before it, whichever is more; pod-level requests replace that; overhead is added.
-    pub(super) fn of_pod(pod: &Pod) -> Result<Resources, QuantityError> {
-        let Some(spec) = &pod.spec else { return Ok(Resources::default()) };
-        let mut total = Resources::default();
-        for container in &spec.containers {
-            total.add(&Resources::of_container(container)?);
-        }
-        let (mut sidecars, mut peak) = (Resources::default(), Resources::default());
-        for container in spec.init_containers.iter().flatten() {
-            let mut request = Resources::of_container(container)?;
-            if container.restart_policy.as_deref() == Some("Always") {
-                sidecars.add(&request);
-                peak.raise_to(&sidecars);
-            } else {
-                request.add(&sidecars);
-                peak.raise_to(&request);
-            }
-        }
-        total.add(&sidecars);
-        total.raise_to(&peak);
-        if let Some(resources) = &spec.resources {
-            total.0.extend(Resources::of(&resources.requests)?.0);
-        }
-        total.add(&Resources::of(&spec.overhead)?);
-        Ok(total)
+    /// What a pod takes of its node, as upstream's `resourcehelper.PodRequests`: what it asks for, and while a resize is under way the larger
+    /// of that and of what it has.
+    pub(super) fn of_pod(pod: &Pod) -> Resources {
+        let amounts = charged(pod, Column::Requests);
+        let one = |(name, amount): (&str, Quantity)| (name.to_owned(), if name == "cpu" { amount.milli() } else { amount.value() });
+        Resources(amounts.iter().map(one).collect())
     }
 
     /// One amount; 0 when it is not listed.
@@ -70,13 +47,6 @@ impl Resources {
         for (name, amount) in &other.0 {
             let sum = self.0.entry(name.clone()).or_default();
             *sum = sum.saturating_add(*amount);
-        }
-    }
-
-    fn raise_to(&mut self, other: &Resources) {
-        for (name, amount) in &other.0 {
-            let present = self.0.entry(name.clone()).or_default();
-            *present = (*present).max(*amount);
         }
     }
 
@@ -104,8 +74,6 @@ pub(super) struct NodeInfo {
     pub(super) pods: Vec<Arc<Pod>>,
     /// Host ports in use: address, protocol, port.
     pub(super) ports: Vec<(String, String, i32)>,
-    /// A pod here has requests that can't be read, so that nobody knows what is left.
-    pub(super) unreadable: bool,
 }
 
 impl NodeInfo {
@@ -113,19 +81,15 @@ impl NodeInfo {
     pub(super) fn new(node: Arc<Node>) -> NodeInfo {
         let allocatable = node.status.as_ref().map_or_else(|| Ok(Resources::default()), |status| Resources::of(&status.allocatable)).ok();
         let (requested, scored) = (Resources::default(), BTreeMap::new());
-        NodeInfo { node, allocatable, requested, scored, pods: Vec::new(), ports: Vec::new(), unreadable: false }
+        NodeInfo { node, allocatable, requested, scored, pods: Vec::new(), ports: Vec::new() }
     }
 
     /// Places a pod.
     pub(super) fn add(&mut self, pod: Arc<Pod>) {
-        match Resources::of_pod(&pod) {
-            Ok(request) => {
-                self.requested.add(&request);
-                for name in ["cpu", "memory"] {
-                    *self.scored.entry(name).or_default() += request.for_score(name);
-                }
-            }
-            Err(_) => self.unreadable = true,
+        let request = Resources::of_pod(&pod);
+        self.requested.add(&request);
+        for name in ["cpu", "memory"] {
+            *self.scored.entry(name).or_default() += request.for_score(name);
         }
         self.ports.extend(host_ports(&pod));
         self.pods.push(pod);

@@ -85,13 +85,16 @@ const EXPECTED: &[Row] = &[
 
 /// How a host has its groups.
 #[derive(Clone, Copy, PartialEq)]
-enum Version {
+pub enum Version {
+    /// A hierarchy for each controller.
     V1,
+    /// One for all.
     V2,
 }
 
 impl Version {
-    fn of(bed: &impl Bed, place: Place) -> Version {
+    /// How this host has them.
+    pub fn of(bed: &impl Bed, place: Place) -> Version {
         match bed.sh(place, "test ! -e /sys/fs/cgroup/cgroup.controllers || echo unified").as_str() {
             "" => Version::V1,
             _ => Version::V2,
@@ -99,7 +102,7 @@ impl Version {
     }
 
     /// Where a file of a group is.
-    fn path(self, controller: &str, group: &str, file: &str) -> String {
+    pub fn path(self, controller: &str, group: &str, file: &str) -> String {
         match self {
             Version::V1 => format!("/sys/fs/cgroup/{controller}/{group}/{file}"),
             Version::V2 => format!("/sys/fs/cgroup/{group}/{file}"),

@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod limits;
 pub mod nodes;
+pub mod resize;

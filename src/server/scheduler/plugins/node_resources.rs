@@ -19,7 +19,7 @@ fn used(context: &Context<'_>, node: &NodeInfo, name: &str) -> Option<i64> {
 
 impl Plugin for Fit {
     fn filter(&self, context: &Context<'_>, node: &NodeInfo) -> Vec<String> {
-        let Some(have) = node.allocatable.as_ref().filter(|_| !node.unreadable) else {
+        let Some(have) = node.allocatable.as_ref() else {
             return vec!["node(s) had resources that can't be read".into()];
         };
         let mut reasons = Vec::new();
