@@ -335,7 +335,7 @@ fn restart_detach_and_what_is_left() {
     assert_eq!(a.ask_often("10.43.0.7:80"), ["b"]);
     if nft {
         let table = lab.node.sh("nft list table ip orch");
-        assert_eq!(table.matches("chain svc-").count(), 1, "no chain is left from before:\n{table}");
+        assert_eq!(table.matches("chain address-to-").count(), 1, "no chain is left from before:\n{table}");
     }
 
     if nft {
@@ -353,7 +353,7 @@ fn restart_detach_and_what_is_left() {
     lab.forward(&[]);
     if nft {
         let table = lab.node.sh("nft list table ip orch");
-        assert!(!table.contains("svc-") && !table.contains("elements"), "{table}");
+        assert!(!table.contains("-to-") && !table.contains("elements"), "{table}");
         assert!(lab.node.sh("nft list table ip foreign").contains("chain keep"), "tables of others are theirs");
     }
     let again = Host::new();

@@ -1,9 +1,10 @@
 //! Who asks for what in the table, so that a change costs what it costs however many others ask for something. Pure.
 //!
-//! Words: an *owner* is a Service, or the host ports of the node; its *fragment* is what it needs in the table: chains and sets of its own,
-//! and elements of the sets that all share. A *claim* is an owner's wish for one such element.
+//! Words: an *owner* is a Service, or the host ports of the node; its *fragment* is what it needs in the table: sets of its own, chains, and
+//! elements of the sets that all share. A *claim* is an owner's wish for one such element.
 //!
-//! Invariant: when several owners claim one key, the first in the order of their names has it, and the next one once that is gone.
+//! Invariants: when several owners claim one key, the first in the order of their names has it, and the next one once that is gone. A chain
+//! is there while anybody needs it; what several need under one name has the same rules for all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,7 +13,7 @@ use super::model::{Chain, Data, Ruleset, Set};
 /// What one owner needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fragment {
-    /// Chains of its own.
+    /// Chains, of its own or shared with others.
     pub chains: BTreeMap<String, Chain>,
     /// Sets of its own.
     pub sets: BTreeMap<String, Set>,
@@ -30,7 +31,11 @@ pub(crate) struct Change {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(HashMap<(&'static str, Vec<u8>), BTreeMap<String, Data>>);
+pub(crate) struct Claims {
+    elements: HashMap<(&'static str, Vec<u8>), BTreeMap<String, Data>>,
+    /// How many owners need a chain.
+    chains: HashMap<String, usize>,
+}
 
 impl Claims {
     /// Takes the changes in. What [`super::diff::diff`] needs of the table, before and after: nothing else of it differs. `shared` gives the
@@ -40,24 +45,42 @@ impl Claims {
         let touched: BTreeSet<_> =
             changes.iter().flat_map(|change| change.was.elements.keys().chain(change.is.elements.keys())).cloned().collect();
         self.show(&touched, shared, &mut was);
+        self.change_chains(&changes, &mut was, &mut is);
         for Change { owner, was: old, is: new } in changes {
             for key in old.elements.into_keys() {
-                let Some(claims) = self.0.get_mut(&key) else { continue };
+                let Some(claims) = self.elements.get_mut(&key) else { continue };
                 claims.remove(&owner);
                 if claims.is_empty() {
-                    self.0.remove(&key);
+                    self.elements.remove(&key);
                 }
             }
             for (key, data) in new.elements {
-                self.0.entry(key).or_default().insert(owner.clone(), data);
+                self.elements.entry(key).or_default().insert(owner.clone(), data);
             }
-            was.chains.extend(old.chains);
             was.sets.extend(old.sets);
-            is.chains.extend(new.chains);
             is.sets.extend(new.sets);
         }
         self.show(&touched, shared, &mut is);
         (was, is)
+    }
+
+    /// Counts who needs which chain, and adds those that the changes speak of as they are there before and after.
+    fn change_chains(&mut self, changes: &[Change], was: &mut Ruleset, is: &mut Ruleset) {
+        let add = |ruleset: &mut Ruleset, name: &String, chain: &Chain| drop(ruleset.chains.insert(name.clone(), chain.clone()));
+        let (old, new) = (|| changes.iter().flat_map(|c| &c.was.chains), || changes.iter().flat_map(|c| &c.is.chains));
+        // What an owner had, it had as it says; what it did not have, is there for others, as it is going to be.
+        new().chain(old()).filter(|(name, _)| self.chains.contains_key(*name)).for_each(|(name, chain)| add(was, name, chain));
+        for (name, _) in new() {
+            *self.chains.entry(name.clone()).or_default() += 1;
+        }
+        for (name, _) in old() {
+            let Some(count) = self.chains.get_mut(name) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.chains.remove(name);
+            }
+        }
+        old().chain(new()).filter(|(name, _)| self.chains.contains_key(*name)).for_each(|(name, chain)| add(is, name, chain));
     }
 
     /// Adds those of the elements that are there.
@@ -65,7 +88,7 @@ impl Claims {
         for (set, key) in touched {
             let Some(empty) = shared.get(*set) else { continue };
             let shown = ruleset.sets.entry((*set).to_owned()).or_insert_with(|| empty.clone());
-            let first = self.0.get(&(*set, key.clone())).and_then(|claims| claims.values().next());
+            let first = self.elements.get(&(*set, key.clone())).and_then(|claims| claims.values().next());
             shown.elements.extend(first.map(|data| (key.clone(), data.clone())));
         }
     }
@@ -73,7 +96,7 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Field, Kind};
+    use super::super::model::{Field, Kind, Rule};
     use super::*;
 
     fn fragment(keys: &[(u8, u8)]) -> Fragment {
@@ -102,6 +125,37 @@ mod tests {
         check(&mut claims, "a", &[(1, 10)], &[], &[(1, 10)], &[(1, 30)]);
         check(&mut claims, "c", &[(1, 30)], &[], &[(1, 30)], &[]);
         check(&mut claims, "b", &[(2, 21)], &[], &[(2, 21)], &[]);
-        assert!(claims.0.is_empty(), "nothing is kept of who is gone");
+        assert!(claims.elements.is_empty(), "nothing is kept of who is gone");
+    }
+
+    #[test]
+    fn a_chain_is_there_while_anybody_needs_it() {
+        let mut claims = Claims::default();
+        let fragment = |chains: &[(&str, &str)]| {
+            let rules = |note: &str| vec![Rule::new().note(note)];
+            let chains = chains.iter().map(|(name, note)| ((*name).to_owned(), Chain { hook: None, rules: rules(note) })).collect();
+            Fragment { chains, ..Fragment::default() }
+        };
+        type Named<'a> = &'a [(&'a str, &'a str)];
+        let steps: [(&str, Named<'_>, Named<'_>, Named<'_>, Named<'_>); 6] = [
+            ("a", &[], &[("all", "x"), ("own", "1")], &[], &[("all", "x"), ("own", "1")]),
+            ("b", &[], &[("all", "x")], &[("all", "x")], &[("all", "x")]),
+            (
+                "a",
+                &[("all", "x"), ("own", "1")],
+                &[("all", "x"), ("own", "2")],
+                &[("all", "x"), ("own", "1")],
+                &[("all", "x"), ("own", "2")],
+            ),
+            ("a", &[("all", "x"), ("own", "2")], &[("own", "2")], &[("all", "x"), ("own", "2")], &[("all", "x"), ("own", "2")]),
+            ("b", &[("all", "x")], &[], &[("all", "x")], &[]),
+            ("a", &[("own", "2")], &[], &[("own", "2")], &[]),
+        ];
+        for (owner, old, new, before, after) in steps {
+            let change = Change { owner: owner.into(), was: fragment(old), is: fragment(new) };
+            let (was, is) = claims.change(vec![change], &BTreeMap::new());
+            assert_eq!((was.chains, is.chains), (fragment(before).chains, fragment(after).chains), "{owner}: {old:?} to {new:?}");
+        }
+        assert!(claims.chains.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`model`] | chains, rules, sets and maps as data |
 //! | [`rules`] | [`Forwards`](super::Forwards) to what they need in the table, pure |
+//! | [`ways`] | how a packet gets to an endpoint: chains that all forwards which are alike share, pure |
 //! | [`claims`] | who needs what, and what of the table a change concerns, pure |
 //! | [`diff`] | two rulesets to the messages that lead from one to the other, pure |
 //! | [`encode`] | a message to bytes |
@@ -18,6 +19,7 @@ pub(crate) mod diff;
 pub(crate) mod encode;
 pub(crate) mod model;
 pub(crate) mod rules;
+pub(crate) mod ways;
 
 use std::io;
 

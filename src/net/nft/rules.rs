@@ -1,10 +1,9 @@
 //! What the node forwards, as a ruleset. Pure. The shape follows upstream's nftables proxier (`pkg/proxy/nftables`), with fewer chains.
 //!
 //! - `services` (from prerouting and output): the destination is looked up once in `service-ips` or `node-ports`, whose verdicts lead
-//!   to the chain of one forward. A look-up costs the same for ten Services and ten thousand.
-//! - the chain of a forward marks what must be masqueraded and chooses an endpoint at random: by a number, from `endpoints`, which all
-//!   forwards share (the kernel takes far longer to make a map for each); with session affinity each endpoint has a chain and a set of
-//!   recent clients.
+//!   to a chain. A look-up costs the same for ten Services and ten thousand.
+//! - that chain marks what must be masqueraded and chooses an endpoint at random, by a number; all forwards that are alike share it (see
+//!   [`super::ways`]). With session affinity a forward has a chain of its own, and each endpoint one and a set of recent clients.
 //! - `check` (from input, forward and output): what nobody answers is refused at once: a Service without endpoints, another port of a
 //!   Service's address, an unassigned Service address (dropped, as upstream).
 //! - `postrouting`: masquerade of what is marked, of a pod that reached itself, and of what leaves the cluster.
@@ -19,12 +18,13 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use sha2::{Digest, Sha256};
 
-use super::super::{Forward, Forwards, HostPort, Masquerade, Protocol};
+use super::super::{Forward, Forwards, HostPort, Protocol};
 use super::claims::{Change, Fragment};
-use super::model::{Chain, Ct, Data, Expr, Fib, Field, Hook, Kind, Reg, Rule, Ruleset, Set, Verdict};
+use super::model::{Chain, Ct, Data, Expr, Field, Hook, Kind, Reg, Rule, Ruleset, Set, Verdict};
+use super::ways::{self, By, Way};
 
 /// The packet mark of what is to be masqueraded, as upstream's kube-proxy.
-const MASQUERADE: u32 = 0x4000;
+pub(super) const MASQUERADE: u32 = 0x4000;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`.
 const CT_NEW: u32 = 8;
 /// `IPS_DST_NAT`.
@@ -33,8 +33,6 @@ const CT_DNAT: u32 = 1 << 5;
 const ADDRESS_PORT: &[Field] = &[Field::Address, Field::Port];
 const VIRTUAL: &[Field] = &[Field::Address, Field::Protocol, Field::Port];
 const NODE_PORT: &[Field] = &[Field::Protocol, Field::Port];
-/// Two for the forward, one for the number of the endpoint.
-const ENDPOINT: &[Field] = &[Field::Mark, Field::Mark, Field::Mark];
 /// The owner of the host ports. No Service is called so.
 const HOST_PORTS: &str = "";
 
@@ -103,12 +101,12 @@ pub(crate) fn base_sets() -> BTreeMap<String, Set> {
         ("refused-node-ports", NODE_PORT, Kind::VerdictMap),
         ("host-ports", NODE_PORT, Kind::Map(ADDRESS_PORT)),
         ("host-ports-at", VIRTUAL, Kind::Map(ADDRESS_PORT)),
-        ("endpoints", ENDPOINT, Kind::Map(ADDRESS_PORT)),
         ("cluster-ips", &[Field::Address], Kind::Set),
         ("own-addresses", &[Field::Address], Kind::Set),
         ("hairpin", &[Field::Address, Field::Address], Kind::Set),
     ]
     .into_iter()
+    .chain(ways::MAPS.map(|(_, _, name, key)| (name, key, ways::ENDPOINTS)))
     .map(|(name, key, kind)| (name.to_owned(), Set::new(key, kind)))
     .collect()
 }
@@ -203,7 +201,7 @@ fn virtual_key(address: Ipv4Addr, protocol: Protocol, port: u16) -> Vec<u8> {
     [address.octets().to_vec(), port_key(protocol, port)].concat()
 }
 
-fn endpoint_bytes(endpoint: SocketAddrV4) -> Vec<u8> {
+pub(super) fn endpoint_bytes(endpoint: SocketAddrV4) -> Vec<u8> {
     let port = endpoint.port().to_be_bytes();
     [&endpoint.ip().octets()[..], &port, &[0, 0]].concat()
 }
@@ -233,92 +231,74 @@ impl std::fmt::Display for Id {
 fn add_forward(fragment: &mut Fragment, layout: &Layout, forward: &Forward) {
     let endpoints = only_v4(&forward.endpoints);
     let inside = forward.inside.as_deref().map(only_v4);
-    // The name of the chain holds what the forward *is*, not where it goes, so that it lives on when endpoints change.
-    let what = format!(
-        "{} {:?} {:?} {} {:?} {:?}",
-        forward.name, forward.protocol, forward.addresses, forward.port, forward.node_port, forward.affinity
-    );
-    let id = Id::of(&what);
-    let reachable = !endpoints.is_empty() || inside.as_ref().is_some_and(|inside| !inside.is_empty());
-    let chain = format!("svc-{id}");
-    let (ips, ports, verdict) = if reachable {
-        ("service-ips", "node-ports", Verdict::Goto(chain.clone()))
-    } else {
-        ("refused-ips", "refused-node-ports", Verdict::Goto("refuse".into()))
-    };
-    for address in forward.addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }) {
-        insert(fragment, ips, virtual_key(address, forward.protocol, forward.port), Data::Verdict(verdict.clone()));
-        if layout.services.contains(&address) && !layout.own.contains(&address) {
-            insert(fragment, "cluster-ips", address.octets().to_vec(), Data::None);
+    let keys = keys(forward);
+    for address in v4_addresses(forward).filter(|address| layout.services.contains(address) && !layout.own.contains(address)) {
+        insert(fragment, "cluster-ips", address.octets().to_vec(), Data::None);
+    }
+    if endpoints.is_empty() && inside.as_ref().is_none_or(Vec::is_empty) {
+        for (by, key) in keys {
+            let refused = if by == By::Address { "refused-ips" } else { "refused-node-ports" };
+            insert(fragment, refused, key, Data::Verdict(Verdict::Goto("refuse".into())));
         }
-    }
-    if let Some(port) = forward.node_port {
-        insert(fragment, ports, port_key(forward.protocol, port), Data::Verdict(verdict));
-    }
-    if !reachable {
         return;
     }
+    for endpoint in endpoints.iter().chain(inside.iter().flatten()) {
+        hairpin(fragment, layout, *endpoint);
+    }
+    let own = forward.affinity.filter(|_| endpoints.len() > 1 || inside.as_ref().is_some_and(|inside| inside.len() > 1));
+    let own = own.map(|seconds| affinity_chain(fragment, layout, forward, seconds, &endpoints, inside.as_deref()));
+    for (by, key) in keys {
+        let chain = own.clone().unwrap_or_else(|| {
+            by.lead(fragment, &key, false, &endpoints);
+            by.lead(fragment, &key, true, inside.as_deref().unwrap_or_default());
+            let way = Way { by, masquerade: forward.masquerade, count: endpoints.len(), inside: inside.as_ref().map(Vec::len) };
+            way.add(fragment, layout)
+        });
+        let verdicts = if by == By::Address { "service-ips" } else { "node-ports" };
+        insert(fragment, verdicts, key, Data::Verdict(Verdict::Goto(chain)));
+    }
+}
+
+fn v4_addresses(forward: &Forward) -> impl Iterator<Item = Ipv4Addr> + use<'_> {
+    forward.addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None })
+}
+
+/// What a forward is found by.
+fn keys(forward: &Forward) -> Vec<(By, Vec<u8>)> {
+    let at = |address| (By::Address, virtual_key(address, forward.protocol, forward.port));
+    let node_port = forward.node_port.map(|port| (By::NodePort, port_key(forward.protocol, port)));
+    v4_addresses(forward).map(at).chain(node_port).collect()
+}
+
+/// The chain of a forward that remembers its clients. Its name holds what the forward *is*, not where it goes, so that it lives on when
+/// endpoints change.
+fn affinity_chain(
+    fragment: &mut Fragment,
+    layout: &Layout,
+    forward: &Forward,
+    seconds: u32,
+    endpoints: &[SocketAddrV4],
+    inside: Option<&[SocketAddrV4]>,
+) -> String {
+    let what =
+        format!("{} {:?} {:?} {} {:?} {seconds}", forward.name, forward.protocol, forward.addresses, forward.port, forward.node_port);
     let mut rules = Vec::new();
-    if let Some(inside) = &inside {
-        rules.extend(way_inside(fragment, layout, forward, &what, inside));
+    if let Some(inside) = inside {
+        let id = Id::of(&format!("{what} inside"));
+        let chain = format!("in-{id}");
+        let chosen = choose_with_affinity(fragment, id, seconds, inside);
+        fragment.chains.insert(chain.clone(), Chain { hook: None, rules: chosen });
+        rules.extend(ways::lead_inside(layout, &chain));
     }
-    match forward.masquerade {
-        Masquerade::Never => {}
-        Masquerade::FromOutside => rules.push(Rule::new().source(0).within(0, layout.cluster, false).mark(MASQUERADE, 0)),
-        Masquerade::Always => rules.push(Rule::new().mark(MASQUERADE, 0)),
-    }
-    rules.extend(choose(fragment, layout, forward, id, &endpoints));
+    rules.extend(ways::masquerade(layout, forward.masquerade));
+    let id = Id::of(&what);
+    rules.extend(choose_with_affinity(fragment, id, seconds, endpoints));
     if let Some(first) = rules.first_mut() {
         *first = std::mem::take(first).note(&forward.name);
     }
-    fragment.chains.insert(chain, Chain { hook: None, rules });
-}
-
-/// Clients inside the cluster, and the node itself, are led to other endpoints than the rest of the world.
-fn way_inside(fragment: &mut Fragment, layout: &Layout, forward: &Forward, what: &str, inside: &[SocketAddrV4]) -> Vec<Rule> {
-    let id = Id::of(&format!("{what} inside"));
-    let chain = format!("in-{id}");
-    let rules = choose(fragment, layout, forward, id, inside);
+    let chain = format!("svc-{id}");
     fragment.chains.insert(chain.clone(), Chain { hook: None, rules });
-    let goto = Verdict::Goto(chain);
-    vec![
-        Rule::new().source(0).within(0, layout.cluster, true).verdict(goto.clone()),
-        Rule::new().local(Fib::Source, 0).mark(MASQUERADE, 0).verdict(goto),
-    ]
-}
-
-/// The rules that end at one of the endpoints. None: the packet is dropped, for it may not be answered here.
-fn choose(fragment: &mut Fragment, layout: &Layout, forward: &Forward, id: Id, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
-    for endpoint in endpoints {
-        hairpin(fragment, layout, *endpoint);
-    }
-    let dnat = Expr::Dnat { address: Reg(0), port: Reg(1) };
-    let load = |endpoint: SocketAddrV4| {
-        let port = endpoint.port().to_be_bytes();
-        Rule::new()
-            .then(Expr::Load { to: Reg(0), value: endpoint.ip().octets().to_vec() })
-            .then(Expr::Load { to: Reg(1), value: vec![port[0], port[1]] })
-            .then(dnat.clone())
-    };
-    if let Some(seconds) = forward.affinity.filter(|_| endpoints.len() > 1) {
-        return choose_with_affinity(fragment, id, seconds, endpoints, load);
-    }
-    match endpoints {
-        [] => vec![Rule::new().verdict(Verdict::Drop)],
-        [one] => vec![load(*one)],
-        many => {
-            for (n, endpoint) in many.iter().enumerate() {
-                insert(fragment, "endpoints", [&id.0[..], &index_key(n)].concat(), Data::Value(endpoint_bytes(*endpoint)));
-            }
-            vec![
-                Rule::new()
-                    .then(Expr::Load { to: Reg(0), value: id.0.to_vec() })
-                    .then(Expr::Random { below: many.len() as u32, to: Reg(2) })
-                    .then(Expr::Map { map: "endpoints".into(), key: Reg(0), to: Reg(0) })
-                    .then(dnat),
-            ]
-        }
-    }
+    chain
 }
 
 fn index_key(n: usize) -> Vec<u8> {
@@ -326,14 +306,18 @@ fn index_key(n: usize) -> Vec<u8> {
 }
 
 /// Each endpoint has a chain and a set of the clients it served lately. A client found in one goes there again and stays in the set; any other
-/// is sent somewhere and remembered.
-fn choose_with_affinity(
-    fragment: &mut Fragment,
-    id: Id,
-    seconds: u32,
-    endpoints: &[SocketAddrV4],
-    load: impl Fn(SocketAddrV4) -> Rule,
-) -> Vec<Rule> {
+/// is sent somewhere and remembered. No endpoints: the packet is dropped, for it may not be answered here.
+fn choose_with_affinity(fragment: &mut Fragment, id: Id, seconds: u32, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
+    if endpoints.is_empty() {
+        return vec![Rule::new().verdict(Verdict::Drop)];
+    }
+    let load = |endpoint: SocketAddrV4| {
+        let port = endpoint.port().to_be_bytes();
+        Rule::new()
+            .then(Expr::Load { to: Reg(0), value: endpoint.ip().octets().to_vec() })
+            .then(Expr::Load { to: Reg(1), value: vec![port[0], port[1]] })
+            .then(Expr::Dnat { address: Reg(0), port: Reg(1) })
+    };
     let mut rules = Vec::new();
     let mut elements = Vec::new();
     for (n, endpoint) in endpoints.iter().enumerate() {
@@ -356,6 +340,7 @@ fn choose_with_affinity(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Masquerade;
     use super::super::claims::Claims;
     use super::super::diff::{Message, diff};
     use super::*;
@@ -398,13 +383,52 @@ mod tests {
         let mut claims = Claims::default();
         claims.change(changes(&layout(), &Forwards::default(), &old), &base_sets());
         let (was, is) = claims.change(changes(&layout(), &old, &new), &base_sets());
-        assert!(was.chains.len() == 1 && is.chains.len() == 1, "{was:?} {is:?}");
         let messages = diff(&was, &is);
-        assert!(matches!(&messages[0], Message::Flush(_)) && messages.len() == 4, "{messages:?}");
-        assert!(
-            matches!(&messages[3], Message::AddElements { set, elements } if set == "endpoints" && elements.len() == 2),
-            "{messages:?}"
+        let of = |message: &Message| match message {
+            Message::AddChain { name, .. } => format!("chain {name}"),
+            Message::AddRule { chain, .. } => format!("rule of {chain}"),
+            Message::AddElements { set, elements } => format!("+{} {set}", elements.len()),
+            Message::DeleteElements { set, keys } => format!("-{} {set}", keys.len()),
+            other => format!("{other:?}"),
+        };
+        let to = "address-to-2-hide-outside";
+        assert_eq!(
+            messages.iter().map(of).collect::<Vec<_>>(),
+            [
+                &format!("chain {to}"),
+                "-1 service-ips",
+                &format!("rule of {to}"),
+                &format!("rule of {to}"),
+                "+1 endpoints",
+                "+1 service-ips"
+            ]
         );
+        // And back: what nobody needs any more goes, what the others need stays.
+        let (was, is) = claims.change(changes(&layout(), &new, &old), &base_sets());
+        let chains: Vec<_> =
+            diff(&was, &is).iter().filter(|m| matches!(m, Message::DeleteChain(_) | Message::AddChain { .. })).cloned().collect();
+        assert_eq!(chains, [Message::DeleteChain(to.into())]);
+    }
+
+    #[test]
+    fn what_is_alike_shares_a_chain() {
+        let mut outside = service(3, &["10.42.0.2:80"]);
+        (outside.node_port, outside.masquerade) = (Some(30080), Masquerade::Never);
+        outside.inside = Some(vec!["10.42.0.2:80".parse().unwrap(), "10.42.1.2:80".parse().unwrap()]);
+        let all = table(vec![service(1, &["10.42.1.9:8080"]), service(2, &["10.42.1.8:8080"]), outside]);
+        let chains: Vec<_> = all.chains.keys().filter(|name| name.starts_with("address-") || name.starts_with("node-port-")).collect();
+        assert_eq!(
+            chains,
+            [
+                "address-inside-2",
+                "address-to-1-hide-outside",
+                "address-to-1-inside-2-as-it-is",
+                "node-port-inside-2",
+                "node-port-to-1-inside-2-as-it-is"
+            ]
+        );
+        let elements = |name: &str| all.sets[name].elements.len();
+        assert_eq!(ways::MAPS.map(|(_, _, name, _)| elements(name)), [3, 1, 2, 2]);
     }
 
     #[test]
@@ -412,7 +436,7 @@ mod tests {
         let table = table(vec![service(7, &[])]);
         assert_eq!(table.sets["refused-ips"].elements.len(), 1);
         assert!(table.sets["service-ips"].elements.is_empty());
-        assert!(!table.chains.keys().any(|name| name.starts_with("svc-")));
+        assert_eq!(table.chains.len(), base(&layout()).chains.len());
     }
 
     #[test]
