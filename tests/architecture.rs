@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "server/aggregation",
             "transport",
             "server/auth",
+            "server/outbound",
             "server/registry",
             "server/store",
             "server/tunnel",

@@ -101,6 +101,29 @@ async fn failures_say_what_upstream_says() {
 }
 
 #[tokio::test]
+async fn pods_are_proxied_to_whatever_they_show() {
+    let server = self_signed("somebody", |_| async { Response::new(Body::from("good")) }).await;
+    let dial = || tokio::net::TcpStream::connect(server.address);
+    for host in ["10.42.0.7", "fd00::7", "localhost"] {
+        let stream = orch::server::outbound::unverified(dial().await.unwrap(), host).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("/").header("host", "h").body(Body::empty()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 200, "{host}");
+    }
+    let why = orch::server::outbound::unverified(dial().await.unwrap(), "not a host").await.err();
+    assert_eq!(why.as_deref(), Some("invalid server name \"not a host\""));
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = tokio::net::TcpStream::connect(plain.local_addr().unwrap()).await.unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    });
+    let why = orch::server::outbound::unverified(stream, "10.42.0.7").await.err();
+    assert_eq!(why.as_deref(), Some("http: server gave HTTP response to HTTPS client"));
+}
+
+#[tokio::test]
 async fn a_certificate_may_be_its_own_authority() {
     let dir = tempfile::tempdir().unwrap();
     let outbound = Outbound::new(Store::open(dir.path(), Limits::default(), &[]).unwrap(), None);

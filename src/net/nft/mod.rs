@@ -5,6 +5,7 @@
 //! | [`model`] | chains, rules, sets and maps as data |
 //! | [`rules`] | [`Forwards`](super::Forwards) to what they need in the table, pure |
 //! | [`ways`] | how a packet gets to an endpoint: chains that all forwards which are alike share, pure |
+//! | [`affinity`] | chains of forwards that remember their clients, pure |
 //! | [`claims`] | who needs what, and what of the table a change concerns, pure |
 //! | [`diff`] | two rulesets to the messages that lead from one to the other, pure |
 //! | [`encode`] | a message to bytes |
@@ -13,6 +14,7 @@
 //! Invariants: a change is one kernel transaction, so packets meet the old rules or the new ones, never a mixture. At the first apply the
 //! table is replaced whole, whatever it holds. Tables of others are never read or touched. IPv4 only.
 
+pub(crate) mod affinity;
 pub(crate) mod claims;
 pub(crate) mod conntrack;
 pub(crate) mod diff;

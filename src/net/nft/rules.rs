@@ -16,9 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use sha2::{Digest, Sha256};
 
 use super::super::{Forward, Forwards, HostPort, Protocol};
+use super::affinity;
 use super::claims::{Change, Fragment};
 use super::model::{Chain, Ct, Data, Expr, Field, Hook, Kind, Reg, Rule, Ruleset, Set, Verdict};
 use super::ways::{self, By, Way};
@@ -210,24 +210,6 @@ fn only_v4(endpoints: &[SocketAddr]) -> Vec<SocketAddrV4> {
     endpoints.iter().filter_map(|e| if let SocketAddr::V4(e) = e { Some(*e) } else { None }).collect()
 }
 
-/// 64 bits of a text: enough to tell all Services of a cluster apart.
-#[derive(Clone, Copy)]
-struct Id([u8; 8]);
-
-impl Id {
-    fn of(text: &str) -> Id {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
-        Id(bytes)
-    }
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
-    }
-}
-
 fn add_forward(fragment: &mut Fragment, layout: &Layout, forward: &Forward) {
     let endpoints = only_v4(&forward.endpoints);
     let inside = forward.inside.as_deref().map(only_v4);
@@ -246,7 +228,7 @@ fn add_forward(fragment: &mut Fragment, layout: &Layout, forward: &Forward) {
         hairpin(fragment, layout, *endpoint);
     }
     let own = forward.affinity.filter(|_| endpoints.len() > 1 || inside.as_ref().is_some_and(|inside| inside.len() > 1));
-    let own = own.map(|seconds| affinity_chain(fragment, layout, forward, seconds, &endpoints, inside.as_deref()));
+    let own = own.map(|seconds| affinity::chain(fragment, layout, forward, seconds, &endpoints, inside.as_deref()));
     for (by, key) in keys {
         let chain = own.clone().unwrap_or_else(|| {
             by.lead(fragment, &key, false, &endpoints);
@@ -268,74 +250,6 @@ fn keys(forward: &Forward) -> Vec<(By, Vec<u8>)> {
     let at = |address| (By::Address, virtual_key(address, forward.protocol, forward.port));
     let node_port = forward.node_port.map(|port| (By::NodePort, port_key(forward.protocol, port)));
     v4_addresses(forward).map(at).chain(node_port).collect()
-}
-
-/// The chain of a forward that remembers its clients. Its name holds what the forward *is*, not where it goes, so that it lives on when
-/// endpoints change.
-fn affinity_chain(
-    fragment: &mut Fragment,
-    layout: &Layout,
-    forward: &Forward,
-    seconds: u32,
-    endpoints: &[SocketAddrV4],
-    inside: Option<&[SocketAddrV4]>,
-) -> String {
-    let what =
-        format!("{} {:?} {:?} {} {:?} {seconds}", forward.name, forward.protocol, forward.addresses, forward.port, forward.node_port);
-    let mut rules = Vec::new();
-    if let Some(inside) = inside {
-        let id = Id::of(&format!("{what} inside"));
-        let chain = format!("in-{id}");
-        let chosen = choose_with_affinity(fragment, id, seconds, inside);
-        fragment.chains.insert(chain.clone(), Chain { hook: None, rules: chosen });
-        rules.extend(ways::lead_inside(layout, &chain));
-    }
-    rules.extend(ways::masquerade(layout, forward.masquerade));
-    let id = Id::of(&what);
-    rules.extend(choose_with_affinity(fragment, id, seconds, endpoints));
-    if let Some(first) = rules.first_mut() {
-        *first = std::mem::take(first).note(&forward.name);
-    }
-    let chain = format!("svc-{id}");
-    fragment.chains.insert(chain.clone(), Chain { hook: None, rules });
-    chain
-}
-
-fn index_key(n: usize) -> Vec<u8> {
-    (n as u32).to_ne_bytes().to_vec()
-}
-
-/// Each endpoint has a chain and a set of the clients it served lately. A client found in one goes there again and stays in the set; any other
-/// is sent somewhere and remembered. No endpoints: the packet is dropped, for it may not be answered here.
-fn choose_with_affinity(fragment: &mut Fragment, id: Id, seconds: u32, endpoints: &[SocketAddrV4]) -> Vec<Rule> {
-    if endpoints.is_empty() {
-        return vec![Rule::new().verdict(Verdict::Drop)];
-    }
-    let load = |endpoint: SocketAddrV4| {
-        let port = endpoint.port().to_be_bytes();
-        Rule::new()
-            .then(Expr::Load { to: Reg(0), value: endpoint.ip().octets().to_vec() })
-            .then(Expr::Load { to: Reg(1), value: vec![port[0], port[1]] })
-            .then(Expr::Dnat { address: Reg(0), port: Reg(1) })
-    };
-    let mut rules = Vec::new();
-    let mut elements = Vec::new();
-    for (n, endpoint) in endpoints.iter().enumerate() {
-        let hash = Id::of(&format!("{id} {endpoint} {seconds}"));
-        let (chain, set) = (format!("ep-{hash}"), format!("clients-{hash}"));
-        fragment.sets.insert(set.clone(), Set::new(&[Field::Address], Kind::Timed(seconds)));
-        let remember = Rule::new().source(0).then(Expr::Update { set: set.clone(), key: Reg(0) });
-        fragment.chains.insert(chain.clone(), Chain { hook: None, rules: vec![remember, load(*endpoint)] });
-        rules.push(Rule::new().source(0).then(Expr::InSet { set, key: Reg(0) }).verdict(Verdict::Goto(chain.clone())));
-        elements.push((index_key(n), Data::Verdict(Verdict::Goto(chain))));
-    }
-    rules.push(Rule::new().then(Expr::Random { below: endpoints.len() as u32, to: Reg(0) }).then(Expr::OwnMap {
-        kind: Kind::IndexVerdictMap,
-        elements,
-        key: Reg(0),
-        to: Reg(0),
-    }));
-    rules
 }
 
 #[cfg(test)]

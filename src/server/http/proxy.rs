@@ -1,9 +1,11 @@
 //! `pods/NAME/proxy` and `services/NAME/proxy`: a request to a pod's own port, through its node's tunnel or dialled from this server.
 //!
-//! Names are `[SCHEME:]NAME[:PORT]`; a service's port is resolved to one of its ready endpoints. Only plain HTTP is spoken.
+//! Names are `[SCHEME:]NAME[:PORT]`; a service's port is resolved to one of its ready endpoints. With `https`, whatever
+//! certificate the pod shows is accepted, as upstream does: it has none that anybody could know.
 //!
 //! Never: dials anything but the address of a pod in the store. Follows upstream's `registry/core/{pod,service}` `ResourceLocation`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -15,6 +17,7 @@ use rand::seq::IndexedRandom;
 use super::{Call, stream};
 use crate::api::Status;
 use crate::server::auth::Lookup;
+use crate::server::outbound;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,13 +46,13 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
     let info = &call.info;
     let invalid = || Status::bad_request(format!("invalid {} request {:?}", info.resource, info.name));
     let target = Target::parse(&info.name).ok_or_else(invalid)?;
-    if target.scheme == "https" {
-        return Err(Status::new(501, "NotImplemented", "proxying to a pod over https is not supported yet"));
-    }
     let (node, address, port) = match info.resource.as_str() {
         "pods" => pod_address(&call, &target)?,
         _ => service_address(&call, &target)?,
     };
+    if !is_proxyable(&address) {
+        return Err(Status::bad_request("address not allowed"));
+    }
     let query = call.request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
     let path = format!("/{}{query}", info.rest);
     let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{path:?} is no request path: {e}")))?;
@@ -61,7 +64,25 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
         Err(_) => return Err(unreachable("i/o timeout".into())),
     };
     let stopping = call.app.stopping.clone().cancelled_owned();
+    if target.scheme == "https" {
+        let failed = |why| Status::unavailable(format!("error trying to reach service: {why}"));
+        let secured = outbound::unverified(connected, &address).await.map_err(failed)?;
+        return stream::forward(secured, call.request, uri, &host, stopping).await;
+    }
     stream::forward(connected, call.request, uri, &host, stopping).await
+}
+
+/// Whether an address may be a pod's: whoever may write one into the API must not reach what only this machine may (upstream's
+/// `apimachinery/pkg/util/proxy` `IsProxyableIP`).
+fn is_proxyable(address: &str) -> bool {
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_unspecified() || v4.is_broadcast()),
+        Ok(IpAddr::V6(v6)) => {
+            let v4 = v6.to_ipv4_mapped().is_none_or(|v4| is_proxyable(&v4.to_string()));
+            v4 && !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified())
+        }
+        Err(_) => false,
+    }
 }
 
 /// The node of a pod (empty where nobody says), its address and a port.
@@ -127,6 +148,19 @@ fn slice_endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_proxy_may_lead() {
+        for address in ["10.42.0.7", "192.168.1.2", "203.0.113.7", "fd00::7", "2001:db8::1"] {
+            assert!(is_proxyable(address), "{address}");
+        }
+        let mapped = "::ffff:127.0.0.1";
+        for address in
+            ["127.0.0.1", "127.9.9.9", "169.254.169.254", "224.0.0.1", "0.0.0.0", "::1", "fe80::1", "ff02::1", "::", mapped, "host", ""]
+        {
+            assert!(!is_proxyable(address), "{address}");
+        }
+    }
 
     #[test]
     fn targets() {

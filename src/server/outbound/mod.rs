@@ -34,6 +34,7 @@ use crate::server::store::Store;
 pub use crate::server::tunnel::Link;
 use crate::server::tunnel::Tunnels;
 use crate::transport::LiveCertificate;
+pub use connect::unverified;
 use connect::{DialError, Dialer};
 pub use service::Unresolved;
 pub use tls::Roots;
