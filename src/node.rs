@@ -134,7 +134,11 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
             () = stopped.cancelled() => Ok(()),
         }
     });
-    tasks.spawn(watched("logs and exec", agent::http::serve(listener, tls, pods, runtime, stop()), stop()));
+    tasks.spawn(watched(
+        "logs and exec",
+        agent::http::serve(listener, tls, pods, runtime, (client.clone(), node.name.clone()), stop()),
+        stop(),
+    ));
     tasks.spawn(watched("the service proxy", agent::proxy::run(client.clone(), net, node_ip, host_ports, stop()), stop()));
     tasks.spawn(watched("DNS", agent::dns::run(client, dns, stop()), stop()));
     tasks.spawn(async move {

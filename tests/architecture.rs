@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("client", &["api", "transport"]),
     ("kubectl", &["api", "client"]),
-    ("agent", &["api", "client", "files", "runtime", "net", "transport"]),
+    // What a node uses is told in the text form of metrics too.
+    ("agent", &["api", "client", "files", "metrics", "runtime", "net", "transport"]),
     ("runtime", &[]),
     ("net", &[]),
     ("server", &["api", "config", "files", "metrics", "transport", "server"]),

@@ -30,6 +30,7 @@ pub mod sources;
 pub mod spec;
 pub mod status;
 pub mod tunnel;
+pub mod usage;
 pub mod volumes;
 pub mod worker;
 

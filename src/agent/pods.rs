@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::watcher;
@@ -21,7 +22,7 @@ use super::worker::{Inbox, Message, Worker};
 use super::{AgentConfig, AgentError, Context};
 use crate::client::{Change, changes};
 use crate::net::{HostPort, Net, Protocol};
-use crate::runtime::{Runtime, Sandbox as RunSandbox};
+use crate::runtime::{Phase, Runtime, Sandbox as RunSandbox};
 
 /// A container as streams need it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub struct ContainerView {
     pub id: String,
     /// Whether it runs.
     pub running: bool,
+    /// Since when, if it does.
+    pub started: Option<Timestamp>,
     /// Log of this run.
     pub log_path: PathBuf,
     /// Log of the run before, if there was one.
@@ -125,6 +128,7 @@ impl Pods {
             let view = ContainerView {
                 id: Instance::id(name, shown.attempt),
                 running: shown.alive(),
+                started: if let Phase::Running { started, .. } = shown.phase { Some(started) } else { None },
                 log_path: log(name, shown.attempt),
                 previous_log: previous.map(|i| log(name, i.attempt)),
             };

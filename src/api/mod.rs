@@ -28,6 +28,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod structural;
+pub mod usage;
 pub mod validations;
 pub mod yaml;
 

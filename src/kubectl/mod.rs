@@ -52,6 +52,7 @@ mod target;
 mod terminal;
 mod three_way;
 mod time;
+mod top;
 mod unavailable;
 mod verb;
 mod version;
@@ -103,7 +104,7 @@ static VERBS: &[Entry] = &[
     entry::<taint::Taints>(),
     entry::<config::Config>(),
     entry::<version::Version>(),
-    entry::<unavailable::Top>(),
+    entry::<top::Top>(),
     entry::<unavailable::Edit>(),
 ];
 

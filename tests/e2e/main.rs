@@ -23,4 +23,5 @@ mod stock;
 mod tour;
 mod trust;
 mod tunnel;
+mod usage;
 mod workloads;

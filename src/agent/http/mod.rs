@@ -1,10 +1,12 @@
-//! The node's HTTPS server: logs, exec, attach and port-forward of its pods, for the API server.
+//! The node's HTTPS server: logs, exec, attach and port-forward of its pods, and how much they use, for the API server.
 //!
 //! Paths are those of upstream's kubelet (`pkg/kubelet/server/server.go`), on port 10250.
 //!
-//! Invariants: only the API server's own client certificate is let in, except to `/healthz`; a client that goes away ends what
+//! Invariants: only the API server's own client certificate is let in, except to `/healthz`, and to measurements, which the server may let
+//! others read ([`delegate`]); a client that goes away ends what
 //! was started for it; whatever a request names is looked up among the pods of this node, never used as a path.
 
+mod delegate;
 mod fd;
 mod logs;
 mod port_forward;
@@ -32,9 +34,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pods;
 use super::pods::{ContainerView, PodView};
-use crate::api::Status;
+use super::usage::{Meter, rates, tell};
+use crate::api::{Status, usage};
+use crate::client::Client;
 use crate::runtime::{ExecConfig, Runtime};
 use crate::transport::{self, Peer};
+use delegate::{Asked, Delegate};
 use port_forward::Place;
 use remote::{Remote, Wanted};
 
@@ -45,9 +50,11 @@ pub const API_SERVER: &str = "kube-apiserver-kubelet-client";
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 
 /// What handlers share.
-struct Shared<R> {
+struct Shared<R: Runtime> {
     pods: Pods,
     runtime: Arc<R>,
+    meter: Meter<R>,
+    node: String,
 }
 
 type App<R> = State<Arc<Shared<R>>>;
@@ -58,16 +65,23 @@ pub async fn serve<R: Runtime>(
     tls: Arc<rustls::ServerConfig>,
     pods: Pods,
     runtime: Arc<R>,
+    (client, node): (Client, String),
     shutdown: CancellationToken,
 ) -> Result<(), transport::ServeError> {
+    let delegate = Arc::new(Delegate::new(client, &node));
+    let meter = Meter::new(runtime.clone(), pods.clone());
+    let shared = Arc::new(Shared { pods, runtime, meter, node });
     let guarded = Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs::<R>))
         .route("/exec/{namespace}/{pod}/{container}", any(exec::<R>))
         .route("/attach/{namespace}/{pod}/{container}", any(attach::<R>))
         .route("/portForward/{namespace}/{pod}", any(port_forward::<R>))
         .route("/pods", get(list_pods::<R>))
-        .route_layer(axum::middleware::from_fn(only_the_api_server));
-    let router = Router::new().route("/healthz", get(|| async { "ok" })).merge(guarded).with_state(Arc::new(Shared { pods, runtime }));
+        .route("/metrics/resource", get(resource_metrics::<R>))
+        .route("/stats/summary", get(stats_summary::<R>))
+        .route(usage::PATH, get(usage_of_all::<R>))
+        .route_layer(axum::middleware::from_fn_with_state(delegate, only_the_api_server));
+    let router = Router::new().route("/healthz", get(|| async { "ok" })).merge(guarded).with_state(shared);
     transport::serve("kubelet", listener, tls, router, |_| {}, identify, shutdown).await
 }
 
@@ -79,9 +93,18 @@ fn identify(peer: &Peer) -> Result<Caller, String> {
     Ok(Caller(peer.common_name().map(Arc::from)))
 }
 
-async fn only_the_api_server(request: Request, next: axum::middleware::Next) -> Response {
+async fn only_the_api_server(State(delegate): State<Arc<Delegate>>, request: Request, next: axum::middleware::Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
-    match caller.and_then(|caller| caller.0).as_deref() {
+    let caller = caller.and_then(|caller| caller.0);
+    if caller.as_deref() != Some(API_SERVER)
+        && let Some(asked) = Asked::of(&request)
+    {
+        return match delegate.review(asked).await {
+            Ok(()) => next.run(request).await,
+            Err(status) => refuse(status),
+        };
+    }
+    match caller.as_deref() {
         Some(API_SERVER) => next.run(request).await,
         Some(other) => refuse(Status::new(403, "Forbidden", format!("{other:?} may not talk to this node; only the API server may"))),
         None => refuse(Status::unauthorized()),
@@ -154,6 +177,38 @@ async fn list_pods<R: Runtime>(State(app): App<R>) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn answer(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn unmeasured(error: &io::Error) -> Response {
+    refuse(Status::internal(format!("this node can't be measured: {error}")))
+}
+
+async fn resource_metrics<R: Runtime>(State(app): App<R>) -> Response {
+    match app.meter.sample().await {
+        Ok(sample) => answer("text/plain; version=0.0.4; charset=utf-8", tell::resource(&sample)),
+        Err(error) => unmeasured(&error),
+    }
+}
+
+async fn stats_summary<R: Runtime>(State(app): App<R>) -> Response {
+    match app.meter.pair().await {
+        Ok(pair) => answer("application/json", tell::summary(&pair, &app.node).to_string()),
+        Err(error) => unmeasured(&error),
+    }
+}
+
+async fn usage_of_all<R: Runtime>(State(app): App<R>) -> Response {
+    match app.meter.pair().await.map(|pair| serde_json::to_vec(&rates(&pair))) {
+        Ok(Ok(body)) => answer("application/json", body),
+        Ok(Err(error)) => unmeasured(&io::Error::other(error)),
+        Err(error) => unmeasured(&error),
+    }
 }
 
 async fn container_logs<R: Runtime>(

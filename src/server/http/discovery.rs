@@ -1,6 +1,6 @@
 //! Discovery: which groups, versions, resources and verbs there are.
 //!
-//! Made from the table of kinds and from [`SPECIAL`], the subresources that are not generic, and again whenever a kind comes or goes; served in the legacy form (a document
+//! Made from the table of kinds, from [`SPECIAL`], the subresources that are not generic, and from what is measured ([`usage`]), and again whenever a kind comes or goes; served in the legacy form (a document
 //! per group version) and the aggregated form (one document for `/api`, one for `/apis`), with an ETag.
 //!
 //! Follows upstream's `endpoints/discovery`; the order of groups is that of kube-apiserver's priorities.
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::negotiate::{Encoding, clauses, negotiate_plain};
-use super::{Call, aggregate, reply};
+use super::{Call, aggregate, reply, usage};
 use crate::api::{Status, protobuf};
 use crate::server::aggregation::{Aggregator, RemoteVersion};
 use crate::server::registry::strategy::Subresource;
@@ -153,6 +153,18 @@ impl Discovery {
         for kind in kinds {
             versions.entry(kind.group()).or_default().entry(kind.version()).or_default().push(describe(kind));
         }
+        let measured = versions.entry(usage::GROUP).or_default().entry(usage::VERSION).or_default();
+        measured.extend(usage::RESOURCES.iter().map(|(name, kind, namespaced)| Resource {
+            name,
+            singular: "",
+            namespaced: *namespaced,
+            kind,
+            verbs: vec!["get", "list"],
+            short: &[],
+            categories: &[],
+            subresources: Vec::new(),
+            storage_hash: None,
+        }));
         let mut groups: Vec<Group<'_>> = versions
             .into_iter()
             .map(|(group, versions)| {

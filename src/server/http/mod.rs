@@ -40,6 +40,7 @@ pub mod table;
 mod token_request;
 mod trace;
 mod tunnel;
+mod usage;
 mod verbs;
 mod watch;
 
@@ -412,6 +413,7 @@ async fn permitted(
     let call = Call { app, info, query, user, request, record: trace.record() };
     let response = match elsewhere {
         Some(service) => aggregate::relay(call, service).await?,
+        None if usage::is_ours(&call) => usage::serve(call).await?,
         None if call.info.is_resource => verbs::resource(call).await?,
         None => plain::serve(call).await?,
     };

@@ -60,7 +60,7 @@ pub(super) async fn pod(call: Call) -> Result<Response, Status> {
         };
     }
     let query = kubelet_query(&call.query, &subresource);
-    let kubelet = Kubelet::of(&call, &node)?;
+    let kubelet = Kubelet::of(&call.app, &node)?;
     kubelet.relay(call, &format!("{path}{query}")).await
 }
 
@@ -69,7 +69,20 @@ pub(super) async fn node_proxy(call: Call) -> Result<Response, Status> {
     let name = call.info.name.split(':').find(|part| !part.is_empty() && !["http", "https"].contains(part)).unwrap_or_default().to_owned();
     let query = call.request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
     let path = format!("/{}{query}", call.info.rest);
-    Kubelet::of(&call, &name)?.relay(call, &path).await
+    Kubelet::of(&call.app, &name)?.relay(call, &path).await
+}
+
+/// A document of a node's kubelet, at most so many bytes of it.
+pub(super) async fn fetch(app: &App, node: &str, path: &'static str, limit: usize) -> Result<bytes::Bytes, Status> {
+    let kubelet = Kubelet::of(app, node)?;
+    let (stream, host) = (kubelet.connect(app).await?, authority(&kubelet.address, kubelet.port));
+    let answer = forward(stream, Request::new(Body::empty()), Uri::from_static(path), &host, std::future::pending()).await?;
+    let code = answer.status();
+    if code != StatusCode::OK {
+        return Err(Status::internal(format!("the kubelet of node {node} answers {path} with {code}")));
+    }
+    let body = axum::body::to_bytes(answer.into_body(), limit).await;
+    body.map_err(|error| Status::internal(format!("reading {path} of the kubelet of node {node}: {error}")))
 }
 
 /// The container to talk to; upstream's words when that is not clear (`pkg/registry/core/pod/strategy.go`).
@@ -130,8 +143,8 @@ struct Kubelet {
 }
 
 impl Kubelet {
-    fn of(call: &Call, name: &str) -> Result<Kubelet, Status> {
-        let node = call.app.get::<Node>("", name)?;
+    fn of(app: &App, name: &str) -> Result<Kubelet, Status> {
+        let node = app.get::<Node>("", name)?;
         let status = node.status.clone().unwrap_or_default();
         let addresses = status.addresses.unwrap_or_default();
         // Upstream's --kubelet-preferred-address-types, less names that this server may be unable to resolve.
