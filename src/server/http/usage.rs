@@ -183,14 +183,14 @@ fn amounts(amount: Amount) -> Value {
 fn nano(amount: u64) -> String {
     [(1_000_000_000, ""), (1_000_000, "m"), (1000, "u"), (1, "n")]
         .into_iter()
-        .find(|(unit, _)| amount % unit == 0)
+        .find(|(unit, _)| amount.is_multiple_of(*unit))
         .map_or_else(String::new, |(unit, suffix)| format!("{}{suffix}", amount / unit))
 }
 
 /// Bytes in the largest binary unit that has no rest.
 fn binary(bytes: u64) -> String {
     let units = ["", "Ki", "Mi", "Gi", "Ti"];
-    let fits = units.iter().enumerate().rev().find(|(power, _)| bytes != 0 && bytes % (1 << (10 * power)) == 0);
+    let fits = units.iter().enumerate().rev().find(|(power, _)| bytes != 0 && bytes.is_multiple_of(1 << (10 * power)));
     fits.map_or_else(|| bytes.to_string(), |(power, unit)| format!("{}{unit}", bytes >> (10 * power)))
 }
 
