@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::Api;
 use kube::client::ConfigExt;
@@ -86,7 +87,11 @@ pub fn with_certificate(
         .map_err(ClientError::Tls)?
         .with_root_certificates(roots)
         .with_client_cert_resolver(certificate);
-    let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().build();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // Head and body of a request are two writes: the second is not to wait until the first is acknowledged, which may take 40 ms.
+    tcp.set_nodelay(true);
+    let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().wrap_connector(tcp);
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         // A server that is cut off is noticed by its silence.
