@@ -1,7 +1,8 @@
 //! The bounded run of newest events, and who waits for more of them.
 //!
-//! Revisions in it are contiguous, so that an event is found by subtraction. An event that falls out is remembered only as the
-//! highest revision forgotten for its resource: a watch of a quiet resource stays valid however busy the others are.
+//! Events are kept in the order of their revisions, all of them and those of each resource: whoever waits for one resource looks at its events
+//! alone. An event that falls out is remembered only as the highest revision forgotten for its resource: a watch of a quiet resource
+//! stays valid however busy the others are.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,8 +35,11 @@ pub struct Size {
     pub bytes: u64,
 }
 
-/// Per resource (`GROUP/RESOURCE/`): how far it was written and forgotten, how much there is of it, and its bell.
+/// Per resource (`GROUP/RESOURCE/`), and of all together: its events, how far it was written and forgotten, how much there is of it, and its
+/// bell.
 struct Resource {
+    /// Those that the history still holds.
+    events: VecDeque<Arc<Event>>,
     last: Rev,
     forgotten: Rev,
     size: Size,
@@ -44,7 +48,7 @@ struct Resource {
 
 impl Resource {
     fn new(floor: Rev) -> Resource {
-        Resource { last: floor, forgotten: floor, size: Size::default(), bell: watch::Sender::new(()) }
+        Resource { events: VecDeque::new(), last: floor, forgotten: floor, size: Size::default(), bell: watch::Sender::new(()) }
     }
 
     fn count(&mut self, event: &Event) {
@@ -60,7 +64,6 @@ impl Resource {
 }
 
 struct Inner {
-    events: VecDeque<Arc<Event>>,
     bytes: usize,
     /// Newest revision published.
     head: Rev,
@@ -109,15 +112,7 @@ impl Inner {
 impl History {
     /// An empty history at `head`, before which nothing is known.
     pub(super) fn new(limits: Limits, head: Rev) -> History {
-        let inner = Inner {
-            events: VecDeque::new(),
-            bytes: 0,
-            head,
-            floor: head,
-            resources: HashMap::new(),
-            all: Resource::new(head),
-            closed: false,
-        };
+        let inner = Inner { bytes: 0, head, floor: head, resources: HashMap::new(), all: Resource::new(head), closed: false };
         History { limits, inner: RwLock::new(inner) }
     }
 
@@ -154,19 +149,22 @@ impl History {
             let resource = inner.resources.entry(name).or_insert_with(|| Resource::new(floor));
             resource.last = event.rev;
             resource.count(&event);
+            resource.events.push_back(event.clone());
             inner.all.last = event.rev;
             rung.push(event.entry.key.clone());
-            inner.events.push_back(event);
+            inner.all.events.push_back(event);
         }
         publish();
         let mut fallen = Vec::new();
         // The newest stays whatever its size: its record is what keeps the revision over a restart.
-        while inner.events.len() > 1 && (inner.events.len() > self.limits.events || inner.bytes > self.limits.bytes) {
-            let Some(event) = inner.events.pop_front() else { break };
+        while inner.all.events.len() > 1 && (inner.all.events.len() > self.limits.events || inner.bytes > self.limits.bytes) {
+            let Some(event) = inner.all.events.pop_front() else { break };
             inner.bytes -= event.entry.json.len();
             let name = resource_of(event.entry.key.as_str()).expect("a key has a resource");
             if let Some(resource) = inner.resources.get_mut(name) {
                 resource.forgotten = event.rev;
+                // The oldest of all is the oldest of its resource.
+                resource.events.pop_front();
             }
             inner.all.forgotten = event.rev;
             fallen.push(event);
@@ -201,11 +199,10 @@ impl History {
         if inner.forgotten(scope) > seen {
             return Found::Expired;
         }
-        let first = inner.events.front().map_or(inner.head.0 + 1, |event| event.rev.0);
-        let start = (seen.0 + 1).saturating_sub(first) as usize;
         let mut found = Vec::new();
         let mut upto = inner.head;
-        for event in inner.events.iter().skip(start) {
+        let events = inner.resource(scope).map(|resource| &resource.events);
+        for event in events.into_iter().flat_map(|events| events.range(events.partition_point(|event| event.rev <= seen)..)) {
             if scope.contains(&event.entry.key) {
                 found.push(event.clone());
                 if found.len() == max {
