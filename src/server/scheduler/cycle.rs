@@ -1,10 +1,13 @@
 //! One scheduling cycle: filter, score, choose.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 
 use super::node_info::{NodeInfo, Resources};
+use super::plugins::inter_pod_affinity::Affinities;
+use super::plugins::pod_topology_spread::Spread;
 use super::plugins::{MAX_SCORE, PLUGINS};
 use crate::server::reconcile::View;
 
@@ -18,6 +21,10 @@ pub(super) struct Context<'a> {
     pub(super) nodes: &'a [NodeInfo],
     /// Labels of the namespaces.
     pub(super) namespaces: &'a HashMap<String, BTreeMap<String, String>>,
+    /// What is found once for the pod, by the plug-in that asks for it first.
+    pub(super) affinities: OnceCell<Affinities<'a>>,
+    /// As `affinities`.
+    pub(super) spreads: OnceCell<Vec<Spread<'a>>>,
 }
 
 /// The nodes with what is placed on them, decisions of this run included.
@@ -52,7 +59,8 @@ impl Cluster {
             return Err("no nodes available to schedule pods".into());
         }
         let request = Resources::of_pod(pod);
-        let context = Context { pod, request: &request, nodes: &self.nodes, namespaces: &self.namespaces };
+        let (affinities, spreads) = (OnceCell::new(), OnceCell::new());
+        let context = Context { pod, request: &request, nodes: &self.nodes, namespaces: &self.namespaces, affinities, spreads };
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut fit = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {

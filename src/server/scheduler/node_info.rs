@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
+use super::plugins::inter_pod_affinity::is_aloof;
 use crate::api::pod::{Column, charged};
 use crate::api::quantity::{Quantity, QuantityError};
 
@@ -72,6 +73,8 @@ pub(super) struct NodeInfo {
     pub(super) scored: BTreeMap<&'static str, i64>,
     /// The pods.
     pub(super) pods: Vec<Arc<Pod>>,
+    /// Those of them that keep others off, by a required anti-affinity.
+    pub(super) aloof: Vec<Arc<Pod>>,
     /// Host ports in use: address, protocol, port.
     pub(super) ports: Vec<(String, String, i32)>,
 }
@@ -81,7 +84,7 @@ impl NodeInfo {
     pub(super) fn new(node: Arc<Node>) -> NodeInfo {
         let allocatable = node.status.as_ref().map_or_else(|| Ok(Resources::default()), |status| Resources::of(&status.allocatable)).ok();
         let (requested, scored) = (Resources::default(), BTreeMap::new());
-        NodeInfo { node, allocatable, requested, scored, pods: Vec::new(), ports: Vec::new() }
+        NodeInfo { node, allocatable, requested, scored, pods: Vec::new(), aloof: Vec::new(), ports: Vec::new() }
     }
 
     /// Places a pod.
@@ -92,6 +95,9 @@ impl NodeInfo {
             *self.scored.entry(name).or_default() += request.for_score(name);
         }
         self.ports.extend(host_ports(&pod));
+        if is_aloof(&pod) {
+            self.aloof.push(pod.clone());
+        }
         self.pods.push(pod);
     }
 

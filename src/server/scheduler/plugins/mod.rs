@@ -3,13 +3,13 @@
 //! A plug-in is pure. `filter` returns why a node is refused (nothing: it fits), in upstream's words; `score` says how good it is.
 
 mod image_locality;
-mod inter_pod_affinity;
+pub(super) mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
 mod node_resources;
 mod node_unschedulable;
-mod pod_topology_spread;
+pub(super) mod pod_topology_spread;
 mod taint_toleration;
 
 use super::cycle::Context;

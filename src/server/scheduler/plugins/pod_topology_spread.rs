@@ -16,11 +16,6 @@ use crate::api::selector::LabelSelector;
 
 pub(super) struct PodTopologySpread;
 
-fn constraints(pod: &Pod, hard: bool) -> impl Iterator<Item = &TopologySpreadConstraint> {
-    let all = pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
-    all.filter(move |constraint| (constraint.when_unsatisfiable == "DoNotSchedule") == hard)
-}
-
 /// The constraint's selector, with the pod's own values of `matchLabelKeys`. `None` when it selects nothing.
 fn selector(pod: &Pod, constraint: &TopologySpreadConstraint) -> Option<LabelSelector> {
     let mut api = constraint.label_selector.clone()?;
@@ -54,18 +49,45 @@ fn counts<'a>(context: &Context<'a>, constraint: &TopologySpreadConstraint) -> B
     counts
 }
 
-impl Plugin for PodTopologySpread {
-    fn filter(&self, context: &Context<'_>, node: &NodeInfo) -> Vec<String> {
-        for constraint in constraints(context.pod, true) {
-            let Some(domain) = node.label(&constraint.topology_key) else {
-                return vec!["node(s) didn't match pod topology spread constraints (missing required label)".into()];
-            };
+/// A constraint of the pod, with what it says of all nodes: found once for the pod, not once for each node.
+pub(in crate::server::scheduler) struct Spread<'a> {
+    constraint: &'a TopologySpreadConstraint,
+    counts: BTreeMap<&'a str, i64>,
+    /// What the emptiest domain has.
+    least: i64,
+    /// Whether the pod counts itself.
+    itself: bool,
+}
+
+impl<'a> Spread<'a> {
+    fn all(context: &Context<'a>) -> Vec<Spread<'a>> {
+        let one = |constraint: &'a TopologySpreadConstraint| {
+            let itself = selector(context.pod, constraint).is_some_and(|selector| selector.matches(context.pod.metadata.labels.as_ref()));
             let counts = counts(context, constraint);
             let few = constraint.min_domains.is_some_and(|least| counts.len() < usize::try_from(least).unwrap_or(0));
             let least = if few { 0 } else { counts.values().copied().min().unwrap_or(0) };
-            let itself = selector(context.pod, constraint).is_some_and(|selector| selector.matches(context.pod.metadata.labels.as_ref()));
-            let skew = counts.get(domain).copied().unwrap_or(0) + i64::from(itself) - least;
-            if skew > i64::from(constraint.max_skew) {
+            Spread { constraint, counts, least, itself }
+        };
+        context.pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten()).map(one).collect()
+    }
+
+    fn is_hard(&self) -> bool {
+        self.constraint.when_unsatisfiable == "DoNotSchedule"
+    }
+
+    fn count(&self, domain: &str) -> i64 {
+        self.counts.get(domain).copied().unwrap_or(0)
+    }
+}
+
+impl Plugin for PodTopologySpread {
+    fn filter(&self, context: &Context<'_>, node: &NodeInfo) -> Vec<String> {
+        for spread in context.spreads.get_or_init(|| Spread::all(context)).iter().filter(|spread| spread.is_hard()) {
+            let Some(domain) = node.label(&spread.constraint.topology_key) else {
+                return vec!["node(s) didn't match pod topology spread constraints (missing required label)".into()];
+            };
+            let skew = spread.count(domain) + i64::from(spread.itself) - spread.least;
+            if skew > i64::from(spread.constraint.max_skew) {
                 return vec!["node(s) didn't match pod topology spread constraints".into()];
             }
         }
@@ -74,15 +96,12 @@ impl Plugin for PodTopologySpread {
 
     /// Pods already in the domains of the soft constraints: fewer is better.
     fn score(&self, context: &Context<'_>, node: &NodeInfo) -> i64 {
-        let crowd = |constraint: &TopologySpreadConstraint| {
-            let counts = counts(context, constraint);
-            match node.label(&constraint.topology_key) {
-                Some(domain) => counts.get(domain).copied().unwrap_or(0),
-                // Not being in a domain at all is as bad as the fullest one.
-                None => counts.values().copied().max().unwrap_or(0) + 1,
-            }
+        let crowd = |spread: &Spread<'_>| match node.label(&spread.constraint.topology_key) {
+            Some(domain) => spread.count(domain),
+            // Not being in a domain at all is as bad as the fullest one.
+            None => spread.counts.values().copied().max().unwrap_or(0) + 1,
         };
-        constraints(context.pod, false).map(crowd).sum()
+        context.spreads.get_or_init(|| Spread::all(context)).iter().filter(|spread| !spread.is_hard()).map(crowd).sum()
     }
 
     fn scale(&self) -> Scale {
