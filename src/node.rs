@@ -104,7 +104,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
         log_max_bytes: LOG_MAX_BYTES,
         log_files: LOG_FILES,
     };
-    let Agent { client, pods, net, host_ports, tasks: mut kubelet } =
+    let Agent { client, pods, net, services, host_ports, tasks: mut kubelet } =
         agent::start(config, member.client.clone(), runtime.clone(), images, stopping.clone()).await?;
     // After the Node is there: it says the addresses that the certificate may be for.
     member.serve_at(&[node_ip]).await?;
@@ -134,13 +134,9 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
             () = stopped.cancelled() => Ok(()),
         }
     });
-    tasks.spawn(watched(
-        "logs and exec",
-        agent::http::serve(listener, tls, pods, runtime, (client.clone(), node.name.clone()), stop()),
-        stop(),
-    ));
-    tasks.spawn(watched("the service proxy", agent::proxy::run(client.clone(), net, node_ip, host_ports, stop()), stop()));
-    tasks.spawn(watched("DNS", agent::dns::run(client, dns, stop()), stop()));
+    tasks.spawn(watched("logs and exec", agent::http::serve(listener, tls, pods, runtime, (client, node.name.clone()), stop()), stop()));
+    tasks.spawn(watched("the service proxy", agent::proxy::run(services.clone(), net, node_ip, host_ports, stop()), stop()));
+    tasks.spawn(watched("DNS", agent::dns::run(services, dns, stop()), stop()));
     tasks.spawn(async move {
         while let Some(ended) = kubelet.join_next().await {
             ended.context("a part of the agent panicked")??;

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::services::{ObjectKey, Services, is_ready, watch_services};
+use super::services::{ObjectKey, Services, is_ready};
 use crate::net::dns::{Part, Record, ServeError, Server, Zone};
 
 /// Version of the specification that is followed, as the zone tells it.
@@ -44,19 +43,9 @@ pub enum DnsError {
 }
 
 /// Serves until the token is cancelled.
-pub async fn run(client: Client, config: DnsConfig, shutdown: CancellationToken) -> Result<(), DnsError> {
-    let services = watch_services(&client, shutdown.clone());
-    run_on(services, config, shutdown).await
-}
-
-/// As [`run`], on a watch shared with others.
 ///
 /// Names outside the cluster are answered from the first moment; those of the cluster once the Services are known.
-pub(crate) async fn run_on(
-    mut services: watch::Receiver<Option<Services>>,
-    config: DnsConfig,
-    shutdown: CancellationToken,
-) -> Result<(), DnsError> {
+pub async fn run(mut services: watch::Receiver<Option<Services>>, config: DnsConfig, shutdown: CancellationToken) -> Result<(), DnsError> {
     let mut names = Names::new(&config.domain);
     let current = Arc::new(ArcSwap::from_pointee(Zone::new(&config.domain)));
     let server = Server::bind(&config.listen, &config.upstreams, Arc::clone(&current)).await?;

@@ -25,7 +25,7 @@ pub mod qos;
 pub mod resize;
 pub mod resources;
 pub mod roles;
-pub(crate) mod services;
+pub mod services;
 pub mod sources;
 pub mod spec;
 pub mod status;
@@ -39,24 +39,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::StreamExt;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Service, Taint};
-use kube::api::Api;
-use kube::runtime::watcher;
+use k8s_openapi::api::core::v1::Taint;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use pods::{ContainerView, PodView, Pods};
 
-use crate::client::{Change, Client, changes};
+use crate::client::Client;
 use crate::net::{HostPort, Net, NetConfig, NetError};
 use crate::runtime::Runtime;
 use crate::runtime::image::Images;
 use edge::{ImageStore, PodNetwork};
-use spec::env::ServiceEnv;
+use services::Services;
 
 /// What an agent is told.
 #[derive(Clone, Debug)]
@@ -174,8 +171,8 @@ pub struct Context<R: Runtime> {
     pub sources: sources::Sources,
     /// Tokens of pods (by uid, account, audience and life), with the time of their renewal.
     pub tokens: Mutex<HashMap<TokenKey, Token>>,
-    /// Services for the environment; `None` until first listed.
-    pub services: watch::Receiver<Option<Arc<Vec<ServiceEnv>>>>,
+    /// Services, for the environment; `None` until first listed.
+    pub services: watch::Receiver<Option<Services>>,
     /// The clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Mounts a tmpfs.
@@ -201,6 +198,8 @@ pub struct Agent {
     pub pods: Pods,
     /// The node's network, for the service proxy.
     pub net: Net,
+    /// Services and their endpoints, for the service proxy and DNS.
+    pub services: watch::Receiver<Option<Services>>,
     /// Host ports of the node's pods, for the service proxy.
     pub host_ports: watch::Receiver<Vec<HostPort>>,
     /// Its own tasks; they end on shutdown.
@@ -208,7 +207,7 @@ pub struct Agent {
 }
 
 /// Registers the node and starts its tasks. The caller adds what else runs on a node: the service proxy over `net` and
-/// `host_ports`, DNS over `client`, the stream server over `pods`.
+/// `host_ports`, DNS, both over `services`, the stream server over `pods`.
 pub async fn start<R: Runtime>(
     config: AgentConfig,
     client: Client,
@@ -230,7 +229,7 @@ pub async fn start<R: Runtime>(
         node_ip: config.node_ip,
     })
     .await?;
-    let (services_send, services) = watch::channel(None);
+    let services = services::watch_services(&client, shutdown.clone());
     let mut tasks = tokio::task::JoinSet::new();
     let context = Arc::new(Context {
         client: client.clone(),
@@ -240,7 +239,7 @@ pub async fn start<R: Runtime>(
         images: images.clone(),
         net: Arc::new(net.clone()),
         tokens: Mutex::default(),
-        services,
+        services: services.clone(),
         clock: Arc::new(Timestamp::now),
         mount_tmpfs: edge::mount_tmpfs,
         unmount: edge::unmount,
@@ -256,7 +255,6 @@ pub async fn start<R: Runtime>(
             () = stop.cancelled() => Ok(()),
         }
     };
-    tasks.spawn(until(Box::pin(services_watch(client.clone(), services_send)), shutdown.clone()));
     tasks.spawn(until(Box::pin(node::heartbeat(client.clone(), config.clone())), shutdown.clone()));
     let (own, known) = watch::channel(node::Own::Unknown);
     tasks.spawn(until(Box::pin(node::keep_status(client.clone(), config.clone(), images, known)), shutdown.clone()));
@@ -268,45 +266,5 @@ pub async fn start<R: Runtime>(
     tasks.spawn(until(Box::pin(groups.run(pods.clone())), shutdown.clone()));
     let (view, net_retain) = (pods.clone(), net.clone());
     tasks.spawn(until(Box::pin(pods::run(context, view, Some(net_retain))), shutdown));
-    Ok(Agent { client, pods, net, host_ports, tasks })
-}
-
-/// Keeps the list of services for environments.
-async fn services_watch(client: Client, send: watch::Sender<Option<Arc<Vec<ServiceEnv>>>>) -> Result<(), AgentError> {
-    let mut known: BTreeMap<(String, String), ServiceEnv> = BTreeMap::new();
-    let api: Api<Service> = Api::all(client);
-    let mut stream = std::pin::pin!(changes(api, watcher::Config::default()));
-    while let Some(change) = stream.next().await {
-        match change {
-            Change::Reset(all) => {
-                known = all.into_iter().filter_map(service_env).map(|s| ((s.namespace.clone(), s.name.clone()), s)).collect()
-            }
-            Change::Set(service) => {
-                let key = (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default());
-                match service_env(service) {
-                    Some(env) => known.insert(key, env),
-                    None => known.remove(&key),
-                };
-            }
-            Change::Gone(service) => {
-                known.remove(&(service.metadata.namespace.unwrap_or_default(), service.metadata.name.unwrap_or_default()));
-            }
-        }
-        send.send_replace(Some(Arc::new(known.values().cloned().collect())));
-    }
-    Ok(())
-}
-
-/// A service with a cluster address, as environments show it.
-fn service_env(service: Service) -> Option<ServiceEnv> {
-    let spec = service.spec?;
-    let ip = spec.cluster_ip.filter(|ip| !ip.is_empty() && ip != "None")?;
-    let port =
-        |p: k8s_openapi::api::core::v1::ServicePort| (p.name.unwrap_or_default(), p.protocol.unwrap_or_else(|| "TCP".into()), p.port);
-    Some(ServiceEnv {
-        namespace: service.metadata.namespace.unwrap_or_default(),
-        name: service.metadata.name.unwrap_or_default(),
-        ip,
-        ports: spec.ports.into_iter().flatten().map(port).collect(),
-    })
+    Ok(Agent { client, pods, net, services, host_ports, tasks })
 }

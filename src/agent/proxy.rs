@@ -13,11 +13,10 @@ use std::time::Duration;
 use imbl::OrdMap;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::services::{Services, is_ready, is_serving_to_the_end, watch_services};
+use super::services::{Services, is_ready, is_serving_to_the_end};
 use crate::net::{Forward, Forwards, HostPort, Masquerade, Net, Protocol};
 
 /// Services with this label are somebody else's.
@@ -40,18 +39,6 @@ pub enum ProxyError {
 
 /// Keeps the node's forwards true until the token is cancelled. The rules stay in force then: connections outlive the agent.
 pub async fn run(
-    client: Client,
-    net: Net,
-    node_ip: IpAddr,
-    host_ports: watch::Receiver<Vec<HostPort>>,
-    shutdown: CancellationToken,
-) -> Result<(), ProxyError> {
-    let services = watch_services(&client, shutdown.clone());
-    run_on(services, net, node_ip, host_ports, shutdown).await
-}
-
-/// As [`run`], on a watch shared with others.
-pub(crate) async fn run_on(
     mut services: watch::Receiver<Option<Services>>,
     net: Net,
     node_ip: IpAddr,

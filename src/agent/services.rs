@@ -1,4 +1,5 @@
-//! Services and their endpoints as the API server has them, watched once for whoever needs them on this node (packet rules and DNS).
+//! Services and their endpoints as the API server has them, watched once for whoever needs them on this node: packet rules, DNS, and the
+//! environments of containers.
 //!
 //! A snapshot is immutable and cheap to clone. The first is published when both lists are complete, so that a restart never acts on half of
 //! the cluster. Readers that are slow see the newest snapshot and miss the ones between: that is how bursts are taken together.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
@@ -19,15 +20,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::spec::env::ServiceEnv;
+
 /// The label by which a slice belongs to a Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// The Service of the API itself.
+const API: (&str, &str) = ("default", "kubernetes");
+
 /// Namespace and name.
-pub(crate) type ObjectKey = (String, String);
+pub type ObjectKey = (String, String);
 
 /// All Services and slices of one moment. What two moments share need not be looked at to tell them apart.
 #[derive(Clone, Default)]
-pub(crate) struct Services {
+pub struct Services {
     /// By namespace and name.
     services: OrdMap<ObjectKey, Arc<Service>>,
     /// The IPv4 slices by namespace and name of their Service, then by their own name.
@@ -46,6 +52,16 @@ impl Services {
         let services = old.services.diff(&self.services).map(|item| key_in(&item).clone());
         let slices = old.slices.diff(&self.slices).map(|item| key_in(&item).clone());
         services.chain(slices).collect()
+    }
+
+    /// What containers of this namespace are told: its Services, and that of the API, which all are told of.
+    pub(crate) fn environment(&self, namespace: &str) -> Vec<ServiceEnv> {
+        let from = (namespace.to_owned(), String::new());
+        let own = self.services.range(from..).take_while(|(key, _)| key.0 == namespace);
+        let api = self.services.get_key_value(&(API.0.to_owned(), API.1.to_owned()));
+        let mut all: Vec<_> = own.chain(api.filter(|_| namespace != API.0)).collect();
+        all.sort_by_key(|(key, _)| *key);
+        all.into_iter().filter_map(|(key, service)| service_env(key, service)).collect()
     }
 
     fn take_services(&mut self, change: Change<Service>) {
@@ -85,6 +101,17 @@ impl Services {
     }
 }
 
+/// A Service with a virtual address, as environments show it.
+fn service_env((namespace, name): &ObjectKey, service: &Service) -> Option<ServiceEnv> {
+    let spec = service.spec.as_ref()?;
+    let ip = spec.cluster_ip.clone().filter(|ip| !ip.is_empty() && ip != "None")?;
+    let port = |port: &ServicePort| {
+        let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+        (port.name.clone().unwrap_or_default(), protocol, port.port)
+    };
+    Some(ServiceEnv { namespace: namespace.clone(), name: name.clone(), ip, ports: spec.ports.iter().flatten().map(port).collect() })
+}
+
 fn key_in<'a, V>(item: &DiffItem<'a, 'a, ObjectKey, V>) -> &'a ObjectKey {
     match item {
         DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { old: (key, _), .. } => key,
@@ -108,7 +135,7 @@ pub(crate) fn is_serving_to_the_end(endpoint: &Endpoint) -> bool {
 }
 
 /// Starts watching; `None` until both lists are complete. Ends with the token.
-pub(crate) fn watch_services(client: &Client, shutdown: CancellationToken) -> watch::Receiver<Option<Services>> {
+pub fn watch_services(client: &Client, shutdown: CancellationToken) -> watch::Receiver<Option<Services>> {
     let (sender, receiver) = watch::channel(None);
     let (services, slices) = (Api::<Service>::all(client.clone()), Api::<EndpointSlice>::all(client.clone()));
     tokio::spawn(async move {
@@ -296,6 +323,21 @@ metadata: {namespace: default, name: db}
             let [old, new] = [old, new].map(|more| services_of(&format!("{TWO}{more}")));
             let changed: Vec<String> = new.changed_since(&old).into_iter().map(|(_, name)| name).collect();
             assert_eq!(changed, *expect);
+        }
+    }
+
+    #[test]
+    fn what_containers_of_a_namespace_are_told() {
+        let service = |namespace: &str, name: &str, ip: &str| {
+            format!(
+                "---\nkind: Service\nmetadata: {{namespace: {namespace}, name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n"
+            )
+        };
+        let list = [("default", "kubernetes", "10.0.0.1"), ("default", "web", "10.0.0.2"), ("a", "web", "10.0.0.3"), ("a", "none", "None")];
+        let all = services_of(&list.map(|(namespace, name, ip)| service(namespace, name, ip)).concat());
+        for (namespace, want) in [("a", "10.0.0.3 10.0.0.1"), ("default", "10.0.0.1 10.0.0.2"), ("z", "10.0.0.1")] {
+            let told: Vec<String> = all.environment(namespace).into_iter().map(|service| service.ip).collect();
+            assert_eq!(told.join(" "), want, "{namespace}");
         }
     }
 

@@ -204,7 +204,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         images: Arc::new(OneImage(AtomicU32::new(failing_pulls))),
         net: Arc::new(NoNetwork),
         tokens: Mutex::default(),
-        services: tokio::sync::watch::channel(Some(Arc::new(Vec::new()))).1,
+        services: tokio::sync::watch::channel(Some(Default::default())).1,
         clock: Arc::new(move || later(base, began.elapsed())),
         mount_tmpfs: |_, _| Ok(()),
         unmount: |_| Ok(()),

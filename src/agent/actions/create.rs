@@ -97,7 +97,7 @@ impl<R: Runtime> Job<R> {
             Ok(known) => known.clone().unwrap_or_default(),
             Err(_) => return Err(SpecError::Env("services have not yet been read at least once, cannot construct envvars".into())),
         };
-        let service_env = env::services(&known, &namespace, links);
+        let service_env = env::services(&known.environment(&namespace), &namespace, links);
         env::environment(&self.pod, container, image.config.env().as_deref().unwrap_or_default(), service_env, &fetched, facts)
     }
 
