@@ -5,33 +5,25 @@
 //! and memory are the server's alone. Every phase is bounded in requests. Without a phase all are run: `configmaps`, `pods`, `watches`.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use bytes::Bytes;
 use futures::future::join_all;
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
+use http::Method;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+mod support;
+
+use support::{DEADLINE, Failure, JSON, Server, ask, quantile};
 
 const PODS: usize = 10_000;
 const CLIENTS: [usize; 3] = [1, 16, 64];
 const WATCHERS: [usize; 3] = [1, 100, 1000];
-const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const MERGE: &str = "application/merge-patch+json";
-const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -50,7 +42,7 @@ async fn measure(orch: &str, dir: &Path, phases: &[String]) -> Result<(), Failur
     for (at, phase) in known.iter().filter(|phase| phases.is_empty() || phases.iter().any(|wanted| wanted == *phase)).enumerate() {
         let dir = dir.join(phase);
         std::fs::create_dir_all(&dir)?;
-        let server = Server::start(orch, &dir).await?;
+        let server = Server::start(orch, &dir, &[]).await?;
         if at == 0 {
             println!("readyz_seconds {:.3}", server.ready.as_secs_f64());
             server.idle("idle")?;
@@ -80,65 +72,7 @@ fn pod(index: usize) -> String {
     .to_string()
 }
 
-/// A server of its own, ended with the value.
-struct Server {
-    process: Child,
-    port: u16,
-    connector: TlsConnector,
-    /// From before its process was made to its saying that it is ready.
-    ready: Duration,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the last request has said.
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
 impl Server {
-    async fn start(orch: &str, dir: &Path) -> Result<Server, Failure> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let kubeconfig = dir.join("kubeconfig");
-        let log = std::fs::File::create(dir.join("log"))?;
-        let begun = Instant::now();
-        let mut command = Command::new(orch);
-        command.args(["server", "--disable-agent", "--bind-address", "127.0.0.1", "--node-ip", "127.0.0.1", "--https-listen-port"]);
-        command.arg(port.to_string()).arg("--data-dir").arg(dir.join("data")).arg("--write-kubeconfig").arg(&kubeconfig);
-        let process = command.stdout(Stdio::null()).stderr(log).spawn()?;
-        // Connects before it knows the certificates: the first round only waits for the kubeconfig.
-        while !kubeconfig.exists() {
-            if begun.elapsed() > DEADLINE {
-                return Err("the server wrote no kubeconfig".into());
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let mut server = Server { process, port, connector: connector(&kubeconfig)?, ready: Duration::ZERO };
-        while !matches!(server.once(Method::GET, "/readyz", JSON, String::new()).await, Ok((200, _))) {
-            if begun.elapsed() > DEADLINE {
-                return Err("the server is not ready".into());
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        server.ready = begun.elapsed();
-        Ok(server)
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.set_nodelay(true)?;
-        let stream = self.connector.connect(ServerName::try_from("127.0.0.1")?, stream).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    async fn once(&self, method: Method, path: &str, media: &str, body: String) -> Result<(u16, Bytes), Failure> {
-        let (code, body) = ask(&mut self.connect().await?, method, path, media, body).await?;
-        Ok((code, body.collect().await?.to_bytes()))
-    }
-
     async fn yes(&self, method: Method, path: &str, media: &str, body: String) -> Result<Bytes, Failure> {
         match self.once(method, path, media, body).await? {
             (200..=299, body) => Ok(body),
@@ -324,37 +258,6 @@ impl Server {
         println!("{name}_rss_mib {:.1}", self.memory("VmRSS")?);
         Ok(())
     }
-
-    /// Seconds of CPU time that the server took so far.
-    fn cpu(&self) -> Result<f64, Failure> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name in parentheses may hold blanks; what follows it does not (proc(5)).
-        let after = text.rsplit(") ").next().ok_or("no stat")?;
-        let fields: Vec<&str> = after.split(' ').collect();
-        let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        Ok(ticks / 100.0)
-    }
-
-    /// A line of the server's `status`, in MiB.
-    fn memory(&self, line: &str) -> Result<f64, Failure> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).ok_or("no such line")?;
-        Ok(found.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-    }
-}
-
-async fn ask(
-    sender: &mut SendRequest<Full<Bytes>>,
-    method: Method,
-    path: &str,
-    media: &str,
-    body: String,
-) -> Result<(u16, Incoming), Failure> {
-    sender.ready().await?;
-    let about = if method == Method::GET { "accept" } else { "content-type" };
-    let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1").header(about, media);
-    let response = sender.send_request(request.body(Full::from(body))?).await?;
-    Ok((response.status().as_u16(), response.into_body()))
 }
 
 /// Reads a body without keeping it.
@@ -364,27 +267,4 @@ async fn drain(mut body: Incoming) -> Result<usize, Failure> {
         bytes += frame?.data_ref().map_or(0, Bytes::len);
     }
     Ok(bytes)
-}
-
-fn quantile(took: &mut [Duration], part: f64) -> f64 {
-    took.sort_unstable();
-    let index = ((took.len() as f64 * part) as usize).min(took.len().saturating_sub(1));
-    took.get(index).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
-}
-
-/// The administrator's identity, from the kubeconfig.
-fn connector(kubeconfig: &Path) -> Result<TlsConnector, Failure> {
-    let config: Value = serde_yaml::from_str(&std::fs::read_to_string(kubeconfig)?)?;
-    let pem = |pointer: &str| -> Result<Vec<u8>, Failure> {
-        let text = config.pointer(pointer).and_then(Value::as_str).ok_or_else(|| format!("the kubeconfig has no {pointer}"))?;
-        Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_pemfile::certs(&mut &pem("/clusters/0/cluster/certificate-authority-data")?[..]) {
-        roots.add(certificate?)?;
-    }
-    let chain = rustls_pemfile::certs(&mut &pem("/users/0/user/client-certificate-data")?[..]).collect::<Result<Vec<_>, _>>()?;
-    let key = rustls_pemfile::private_key(&mut &pem("/users/0/user/client-key-data")?[..])?.ok_or("no key")?;
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
-    Ok(TlsConnector::from(Arc::new(config)))
 }

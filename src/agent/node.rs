@@ -365,7 +365,7 @@ fn revision(node: &Node) -> u64 {
 }
 
 /// Renews the Lease once, or makes it.
-async fn renew(client: &Client, config: &AgentConfig) -> Result<(), kube::Error> {
+pub async fn renew(client: &Client, config: &AgentConfig) -> Result<(), kube::Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let name = &config.node_name;
     let seconds = i32::try_from(config.lease_seconds).unwrap_or(i32::MAX);
