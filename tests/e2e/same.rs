@@ -185,7 +185,14 @@ impl<'a> Side<'a> {
         let text = String::from_utf8_lossy(text).replace(&self.daemon, "{daemon}").replace(self.me, "{me}");
         // Said twice up to 1.33, and once since.
         let text = text.replace("cannot delete cannot delete", "cannot delete");
-        let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        // The parts of a warning come in the order of a Go map, which is none.
+        let parts = |line: &str| {
+            let (head, rest) = line.split_once(": ").filter(|(head, _)| *head == "Warning").unwrap_or(("", line));
+            let mut parts: Vec<&str> = rest.split("; ").collect();
+            parts.sort_unstable();
+            format!("{head} {}", parts.join("; "))
+        };
+        let mut lines: Vec<String> = text.lines().map(|line| parts(line.trim_end())).collect();
         lines.sort_unstable();
         lines.join("\n")
     }

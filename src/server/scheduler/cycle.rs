@@ -97,7 +97,8 @@ fn choose(context: &Context<'_>, fit: &[usize]) -> Option<usize> {
     }
     let name = context.pod.metadata.name.as_deref().unwrap_or("");
     let lot = |at: usize| spread(&format!("{name}/{}", context.nodes[at].name()));
-    fit.iter().zip(totals).max_by_key(|(at, total)| (*total, lot(**at))).map(|(at, _)| *at)
+    let highest = totals.iter().copied().max()?;
+    fit.iter().zip(totals).filter(|(_, total)| *total == highest).map(|(at, _)| *at).max_by_key(|at| lot(*at))
 }
 
 /// FNV-1a with a final mix, so that names that differ in their last letter differ in the high bits too.

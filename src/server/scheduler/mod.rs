@@ -27,6 +27,10 @@ pub struct Scheduler;
 /// The name that pods ask for it by.
 const NAME: &str = "default-scheduler";
 
+/// Pods that one run finds a place for; their binding wakes the next. What is decided on one snapshot must not grow old while it is written,
+/// and nobody else on the thread should wait for long.
+const MOST_PLACED: usize = 64;
+
 /// The one key.
 fn pending() -> Key {
     Key::of::<Pod>("", "")
@@ -104,14 +108,21 @@ fn schedule(view: &View) -> Vec<Op> {
     });
     let mut cluster = Cluster::new(view);
     let mut ops = Vec::new();
+    let mut placed = 0;
     for pod in waiting {
+        if placed == MOST_PLACED {
+            break;
+        }
         if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
             let message = "Scheduling is blocked due to non-empty scheduling gates";
             ops.extend(unscheduled(&pod, "SchedulingGated", message, view));
             continue;
         }
         match cluster.place(&pod) {
-            Ok(node) => ops.extend(bind(&pod, node)),
+            Ok(node) => {
+                placed += 1;
+                ops.extend(bind(&pod, node));
+            }
             Err(why) => {
                 let change = unscheduled(&pod, "Unschedulable", &why, view);
                 if change.is_some() {

@@ -112,6 +112,20 @@ fn a_batch_never_over_commits() {
 }
 
 #[test]
+fn many_are_placed_in_several_runs() {
+    let nodes: String = (0..40).map(|n| node(&format!("n{n}"), "")).collect();
+    // What has no place holds up nobody, however much of it there is.
+    let stuck: String = (0..100).map(|n| pod(&format!("stuck{n}"), &format!("priority: 9, {}", cpu("3")))).collect();
+    let pods: String = (0..100).map(|n| pod(&format!("p{n}"), "")).collect();
+    let mut world = World::of(&format!("{nodes}{stuck}{pods}"));
+    let outcome = Scheduler.reconcile(&pending(), &world.view());
+    assert_eq!(outcome.ops.iter().filter(|op| matches!(op, Op::Bind { .. })).count(), MOST_PLACED);
+    world.settle(&Scheduler, &pending());
+    let bound = world.all::<Pod>().into_iter().filter(has_node).count();
+    assert_eq!(bound, 100);
+}
+
+#[test]
 fn what_waits_says_so_once() {
     let waiting = "status: {conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: no nodes available to schedule pods}]}";
     check(&pod("a", ""), &["event FailedScheduling: no nodes available to schedule pods", "status Pod a"]);
