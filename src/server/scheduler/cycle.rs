@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 
 use super::node_info::{NodeInfo, Resources};
+use super::plugins::image_locality::Holders;
 use super::plugins::inter_pod_affinity::Affinities;
 use super::plugins::pod_topology_spread::Spread;
 use super::plugins::{MAX_SCORE, PLUGINS};
@@ -25,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) affinities: OnceCell<Affinities<'a>>,
     /// As `affinities`.
     pub(super) spreads: OnceCell<Vec<Spread<'a>>>,
+    /// As `affinities`.
+    pub(super) images: OnceCell<Vec<Holders<'a>>>,
 }
 
 /// The nodes with what is placed on them, decisions of this run included.
@@ -59,8 +62,8 @@ impl Cluster {
             return Err("no nodes available to schedule pods".into());
         }
         let request = Resources::of_pod(pod);
-        let (affinities, spreads) = (OnceCell::new(), OnceCell::new());
-        let context = Context { pod, request: &request, nodes: &self.nodes, namespaces: &self.namespaces, affinities, spreads };
+        let (affinities, spreads, images) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let context = Context { pod, request: &request, nodes: &self.nodes, namespaces: &self.namespaces, affinities, spreads, images };
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut fit = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {

@@ -112,6 +112,20 @@ fn a_batch_never_over_commits() {
 }
 
 #[test]
+fn who_holds_the_image_is_preferred() {
+    let held = |name: &str| format!("status: {{images: [{{names: ['{name}'], sizeBytes: 900000000}}], ");
+    for name in ["a", "b", "c", "d"] {
+        let to = |image: &str, on: &str| {
+            let nodes = [node("n1", ""), node("n2", "").replace("status: {", &held(on)), node("n3", "")].concat();
+            decide(&format!("{nodes}{}", pod(name, &format!("containers: [{{name: c, image: '{image}'}}]"))))[0].clone()
+        };
+        for (image, on) in [("big:1", "docker.io/library/big:1"), ("big", "big:latest"), ("r.example/big:2", "r.example/big:2")] {
+            assert_eq!(to(image, on), format!("bind /pods/default/{name} n2"), "{image} on {on}");
+        }
+    }
+}
+
+#[test]
 fn many_are_placed_in_several_runs() {
     let nodes: String = (0..40).map(|n| node(&format!("n{n}"), "")).collect();
     // What has no place holds up nobody, however much of it there is.

@@ -2,7 +2,7 @@
 //!
 //! A plug-in is pure. `filter` returns why a node is refused (nothing: it fits), in upstream's words; `score` says how good it is.
 
-mod image_locality;
+pub(super) mod image_locality;
 pub(super) mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
