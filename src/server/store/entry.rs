@@ -90,7 +90,8 @@ impl Entry {
         }
         let mut object: T = decode::json(&self.json).map_err(|error| DecodeError { key: self.key.clone(), why: error.to_string() })?;
         object.meta_mut().managed_fields = None;
-        let object = Arc::new(object);
+        // A copy, for the same reason as a draft's.
+        let object = Arc::new(object.clone());
         // Only the first kind is cached: a key is read as one kind, but for the few that are served in two versions.
         self.typed.get_or_init(|| object.clone());
         Ok(object)
@@ -194,7 +195,8 @@ impl Draft {
         Draft {
             before: json.slice(..at),
             after: json.slice(at + mark.len()..),
-            object,
+            // A copy is as small as can be, while every list that was parsed has room to grow: of a pod some KiB, for as long as it is.
+            object: object.clone_object(),
             keep: true,
             #[cfg(test)]
             seen: None,
