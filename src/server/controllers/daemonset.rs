@@ -104,12 +104,7 @@ fn reconcile(set: &DaemonSet, view: &View) -> Outcome {
     for pod in view.owned::<Pod>(namespace, uid) {
         on.entry(node_of(&pod).unwrap_or_default()).or_default().push(pod);
     }
-    let mut names = pods::Names::new(
-        format!("{}-", set.metadata.name.as_deref().unwrap_or("")),
-        uid,
-        view.rev(),
-        on.values().flatten().filter_map(|pod| pod.metadata.name.clone()),
-    );
+    let mut names = pods::Names::of::<Pod>(&set.metadata, view);
     let mut status = DaemonSetStatus { observed_generation: set.metadata.generation, ..DaemonSetStatus::default() };
     let (mut ready, mut available, mut updated) = (0, 0, 0);
     let (mut outdated, mut writes) = (Vec::new(), Vec::new());
@@ -129,7 +124,7 @@ fn reconcile(set: &DaemonSet, view: &View) -> Outcome {
         }
         status.desired_number_scheduled += 1;
         let Some(pod) = living.first() else {
-            let pod = make(set, names.next(), node.metadata.name.as_deref().unwrap_or(""), &hash);
+            let pod = make(set, &mut names, node.metadata.name.as_deref().unwrap_or(""), &hash);
             let told = format!("Created pod: {}", pod.metadata.name.as_deref().unwrap_or(""));
             writes.extend([Op::Create(Box::new(pod)), Op::normal(set, "SuccessfulCreate", told)]);
             continue;
@@ -190,10 +185,10 @@ fn replace(set: &DaemonSet, outdated: Vec<(bool, Arc<Pod>)>, desired: i32, avail
     ops
 }
 
-fn make(set: &DaemonSet, name: String, node: &str, hash: &str) -> Pod {
+fn make(set: &DaemonSet, names: &mut pods::Names<'_>, node: &str, hash: &str) -> Pod {
     let base = format!("{}-", set.metadata.name.as_deref().unwrap_or(""));
-    let mut pod =
-        pods::from_template(&set.spec.template, set.metadata.namespace.as_deref().unwrap_or(""), name, &base, controller_ref(set));
+    let namespace = set.metadata.namespace.as_deref().unwrap_or("");
+    let mut pod = pods::from_template(&set.spec.template, namespace, names.next(&base), &base, controller_ref(set));
     pod.metadata.labels.get_or_insert_default().insert(HASH.into(), hash.into());
     let spec = pod.spec.get_or_insert_default();
     spec.tolerations.get_or_insert_default().extend(tolerations());

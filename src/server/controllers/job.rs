@@ -376,12 +376,10 @@ impl Run<'_> {
             true => (0..self.spec.completions.unwrap_or(0)).filter(|index| !taken.contains(index)).take(missing).map(Some).collect(),
             false => vec![None; missing],
         };
-        let uid = self.job.metadata.uid.as_deref().unwrap_or("");
-        let known = self.all.iter().filter_map(|pod| pod.metadata.name.clone());
-        let mut names = pods::Names::new(String::new(), uid, self.view.rev(), known);
+        let mut names = pods::Names::of::<Pod>(&self.job.metadata, self.view);
         for index in indexes {
             let base = index.map_or_else(|| format!("{}-", self.key.name()), |index| format!("{}-{index}-", self.key.name()));
-            let name = format!("{base}{}", names.next());
+            let name = names.next(&base);
             let pod = self.pod(name.clone(), &base, index);
             self.ops.push(Op::Create(Box::new(pod)));
             self.ops.push(Op::normal(self.job, "SuccessfulCreate", format!("Created pod: {name}")));

@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::hash::{fnv1a, safe_encode};
+use crate::api::{Key, Kind};
+use crate::server::reconcile::View;
 
 /// `status.phase`, empty when not set.
 pub fn phase(pod: &Pod) -> &str {
@@ -109,30 +111,32 @@ pub fn by_deletion_rank(a: &Pod, b: &Pod, on_node: impl Fn(&Pod) -> usize) -> Or
         .then_with(|| a.metadata.name.cmp(&b.metadata.name))
 }
 
-/// Names for new objects of one owner: `BASE-xxxxx`, derived from the owner's uid and the revision of the decision, so that a
-/// decision is reproducible and a later one picks other names. The alphabet is upstream's (no vowels, no confusable digits).
-pub struct Names {
-    base: String,
-    seed: String,
+/// Names for new objects of one owner, in its namespace: `BASE-xxxxx`, derived from the owner's uid and the revision of the decision, so
+/// that a decision is reproducible and a later one picks other names. The alphabet is upstream's (no vowels, no confusable digits).
+pub struct Names<'a> {
+    view: &'a View,
+    owner: &'a ObjectMeta,
+    key: fn(&str, &str) -> Key,
     count: u64,
-    taken: BTreeSet<String>,
+    given: BTreeSet<String>,
 }
 
-impl Names {
-    /// Names that start with `base`, which usually ends in `-`; none of `taken`.
-    pub fn new(base: String, owner_uid: &str, rev: crate::api::Rev, taken: impl Iterator<Item = String>) -> Names {
-        // Upstream cuts the base so that the whole fits a label value.
-        let base = base.chars().take(58).collect();
-        Names { base, seed: format!("{owner_uid}/{rev}"), count: 0, taken: taken.collect() }
+impl<'a> Names<'a> {
+    /// Names that no `T` has.
+    pub fn of<T: Kind>(owner: &'a ObjectMeta, view: &'a View) -> Names<'a> {
+        Names { view, owner, key: Key::of::<T>, count: 0, given: BTreeSet::new() }
     }
 
-    /// The next unused one.
-    pub fn next(&mut self) -> String {
+    /// The next one that starts with `base`, which usually ends in `-`.
+    pub fn next(&mut self, base: &str) -> String {
+        // Upstream cuts the base so that the whole fits a label value.
+        let base: String = base.chars().take(58).collect();
+        let [namespace, uid] = [&self.owner.namespace, &self.owner.uid].map(|text| text.as_deref().unwrap_or(""));
         loop {
             self.count += 1;
-            let hash = fnv1a(format!("{}/{}", self.seed, self.count).as_bytes());
-            let name = format!("{}{}", self.base, safe_encode(hash, 5));
-            if self.taken.insert(name.clone()) {
+            let hash = fnv1a(format!("{uid}/{}/{}", self.view.rev(), self.count).as_bytes());
+            let name = format!("{base}{}", safe_encode(hash, 5));
+            if self.view.entry(&(self.key)(namespace, &name)).is_none() && self.given.insert(name.clone()) {
                 return name;
             }
         }

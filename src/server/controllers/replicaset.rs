@@ -236,11 +236,10 @@ fn delete<T: Replicated>(set: &T, going: &[Arc<Pod>]) -> Vec<Op> {
 fn create<T: Replicated>(set: &T, key: &Key, view: &View, present: usize) -> Vec<Op> {
     let Some(template) = set.template() else { return Vec::new() };
     let base = format!("{}-", key.name());
-    let mut names = pods::Names::new(base.clone(), set.meta().uid.as_deref().unwrap_or(""), view.rev(), std::iter::empty());
-    let is_free = |name: &String| view.entry(&Key::of::<Pod>(key.namespace(), name)).is_none();
+    let mut names = pods::Names::of::<Pod>(set.meta(), view);
     let missing = wanted(set).saturating_sub(present).min(BURST);
     let one = |_| {
-        let name = std::iter::repeat_with(|| names.next()).find(is_free).expect("there are more names than pods");
+        let name = names.next(&base);
         let told = Op::normal(set, "SuccessfulCreate", format!("Created pod: {name}"));
         let pod = pods::from_template(template, key.namespace(), name, &base, controller_ref(set));
         [Op::Create(Box::new(pod)), told]

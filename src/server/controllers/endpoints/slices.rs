@@ -45,7 +45,7 @@ pub(super) fn reconcile(key: &Key, service: Option<&Service>, view: &View) -> Ve
             wanted.entry(group).or_default().insert(ip.to_owned(), endpoint(&pod, ip, service, spec, view));
         }
     }
-    Plan { service, labels: labels(service, spec), ops: Vec::new(), view, taken: &present }.fill(&present, wanted)
+    Plan { service, labels: labels(service, spec), ops: Vec::new(), view }.fill(&present, wanted)
 }
 
 /// The family of an address, if the Service has it.
@@ -117,7 +117,6 @@ struct Plan<'a> {
     labels: BTreeMap<String, String>,
     ops: Vec<Op>,
     view: &'a View,
-    taken: &'a [Arc<EndpointSlice>],
 }
 
 impl Plan<'_> {
@@ -138,12 +137,8 @@ impl Plan<'_> {
                 }
             }
         }
-        let mut names = pods::Names::new(
-            format!("{}-", self.service.metadata.name.as_deref().unwrap_or("")),
-            self.service.metadata.uid.as_deref().unwrap_or(""),
-            self.view.rev(),
-            self.taken.iter().filter_map(|slice| slice.metadata.name.clone()),
-        );
+        let mut names = pods::Names::of::<EndpointSlice>(&self.service.metadata, self.view);
+        let base = format!("{}-", self.service.metadata.name.as_deref().unwrap_or(""));
         let lonely = wanted.len() == 1;
         for (group, rest) in wanted {
             let mut rest = rest.into_values();
@@ -168,7 +163,7 @@ impl Plan<'_> {
                     break;
                 }
                 first = false;
-                self.ops.push(self.create(names.next(), &group, some));
+                self.ops.push(self.create(names.next(&base), &group, some));
             }
         }
         self.ops
