@@ -294,6 +294,15 @@ async fn labels_find_what_a_list_would() {
         }
     };
     check(&store.snapshot());
+    // An index that this store was not told of.
+    let unkept = Index { name: "unkept", ..Index::LABEL };
+    for scope in [Scope::all(), Scope::of_namespace::<ConfigMap>("ns1")] {
+        for label in [["app", "a0"], ["one", "28"], ["one", "14"]] {
+            let snapshot = store.snapshot();
+            let found = |index| snapshot.found(index, &label, &scope).map(|entry| entry.key.clone()).collect::<Vec<_>>();
+            assert_eq!(found(&unkept), found(&Index::LABEL), "{label:?} in {scope:?}");
+        }
+    }
     let count = |text| store.snapshot().selected(&Scope::all(), None, &LabelSelector::parse(text).expect("a selector")).count();
     assert_eq!((count("app=a0"), count("one=28"), count("one=7"), count("one=14")), (41, 1, 0, 0));
     store.close().await;
