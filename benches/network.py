@@ -147,15 +147,20 @@ def services(orch, folder):
         server.stop()
 
 
-def flood(address, port, queries):
-    """Answers per second, and how many were lost or wrong."""
+def flood(address, port, queries, pid):
+    """Answers per second, answers per second of the answering process' CPU time, and the asker's share of its core: at 1 it is the asker that
+    was measured. None is lost or wrong."""
+    before, asker = ticks(pid), os.times()
     output = subprocess.run(
         ["taskset", "-c", "1", "dnsperf", "-s", address, "-p", str(port), "-d", queries, "-l", str(DNS_SECONDS), "-c", "16", "-q", "100"],
         check=True, stdout=subprocess.PIPE, text=True,
     ).stdout
     values = dict(line.strip().split(":", 1) for line in output.splitlines() if ":" in line)
     assert "NOERROR" in values["Response codes"] and "100.00%" in values["Response codes"], output
-    return float(values["Queries per second"])
+    busy = ticks(pid) - before
+    asked = os.times()
+    share = (asked.children_user + asked.children_system - asker.children_user - asker.children_system) / DNS_SECONDS
+    return float(values["Queries per second"]), float(values["Queries completed"].split()[0]) / busy, share
 
 
 def dns(orch, folder):
@@ -223,19 +228,22 @@ zone "cluster.local" {{ type primary; file "{folder}/zone"; }};
         for port in [5301, 5302]:
             wait_for_name(NODE, port, list(names)[-1])
         for _ in range(3):
-            rates["orch"].append(flood("10.43.0.10", 53, queries))
-            rates["unbound"].append(flood(NODE, 5301, queries))
-            rates["bind9"].append(flood(NODE, 5302, queries))
+            rates["orch"].append(flood("10.43.0.10", 53, queries, server.process.pid))
+            rates["unbound"].append(flood(NODE, 5301, queries, peers[0].pid))
+            rates["bind9"].append(flood(NODE, 5302, queries, peers[1].pid))
     finally:
         for peer in peers:
             peer.kill()
             peer.wait()
     server.stop()
-    middle = {name: statistics.median(of) for name, of in rates.items()}
-    for name, rate in middle.items():
+    middle = {name: [statistics.median(column) for column in zip(*of)] for name, of in rates.items()}
+    for name, (rate, per_cpu_second, asker) in middle.items():
         print(f"dns_{name}_rate {rate:.0f}")
+        print(f"dns_{name}_per_cpu_second {per_cpu_second:.0f}")
+        print(f"dns_{name}_asker_share {asker:.2f}")
     for peer in ["unbound", "bind9"]:
-        print(f"dns_against_{peer}_ratio {middle['orch'] / middle[peer]:.2f}")
+        print(f"dns_against_{peer}_ratio {middle['orch'][0] / middle[peer][0]:.2f}")
+        print(f"dns_against_{peer}_per_cpu_second_ratio {middle['orch'][1] / middle[peer][1]:.2f}")
 
 
 def wait_for_name(address, port, name):
