@@ -1,4 +1,6 @@
 //! What the nodes of a cluster must agree on, as the ConfigMap `kube-system/orch-cluster` says it. The server writes it, nodes read it.
+//!
+//! What a machine that knows nothing yet may read is `kube-public/cluster-info`, as kubeadm's clusters have it: [`INFO`].
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,6 +11,15 @@ use ipnet::Ipv4Net;
 pub const NAMESPACE: &str = "kube-system";
 /// What it is called.
 pub const NAME: &str = "orch-cluster";
+/// Namespace and name of the ConfigMap that anybody may read: a kubeconfig without credentials, and for each bootstrap token a signature of it.
+pub const INFO: (&str, &str) = ("kube-public", "cluster-info");
+/// Where it is read, without credentials too.
+pub const INFO_PATH: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+/// Its key with the kubeconfig, YAML.
+pub const INFO_KUBECONFIG: &str = "kubeconfig";
+/// Its keys with signatures begin so; the token's ID follows.
+pub const INFO_SIGNATURE: &str = "jws-kubeconfig-";
+
 /// Annotation of a Node: SHA-256 of the public key of its client certificate. Whoever has that key may join again under the Node's name.
 pub const KEY_ANNOTATION: &str = "orch.local/client-key";
 

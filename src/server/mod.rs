@@ -241,7 +241,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     });
     let ca = AuthorityHash::of(&pki.ca_der()?)
         .ok_or_else(|| PkiError::Damaged { path: data.join("tls/ca.pem"), what: "its key can't be read".into() })?;
-    bootstrap::apply(&registry, config, &cluster(config), ca).await?;
+    bootstrap::apply(&registry, config, &cluster(config), (pki.ca_pem(), ca)).await?;
     readiness.set(BOOTSTRAPPED, true);
     let mut controllers = controllers::controllers(&controllers_config(config, &pki, authority)?);
     controllers.push(Box::new(scheduler::Scheduler));

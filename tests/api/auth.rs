@@ -195,6 +195,31 @@ async fn bootstrap_tokens_say_who() {
 }
 
 #[tokio::test]
+async fn cluster_info_is_for_everybody_as_far_as_roles_say() {
+    const INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-public";
+    let api = server().await;
+    api.yes("POST", "/api/v1/namespaces", "metadata: {name: kube-public}").await;
+    api.yes("POST", "/api/v1/namespaces/kube-public/configmaps", "{metadata: {name: cluster-info}, data: {kubeconfig: x}}").await;
+    let nobody = async |method: &str, path: &str, headers: &[(&str, &str)]| api.ask("", method, path, headers, "").await;
+    let refused = nobody("GET", INFO, &[]).await;
+    assert_eq!(refused.code, 403);
+    assert!(refused.message().contains("User \"system:anonymous\" cannot get resource \"configmaps\""), "{}", refused.message());
+    let role = "{metadata: {name: r}, rules: [{apiGroups: [''], resources: [configmaps], verbs: ['*']}]}";
+    api.yes("POST", &format!("{RBAC}/roles"), role).await;
+    let subject = "{kind: User, name: 'system:anonymous', apiGroup: rbac.authorization.k8s.io}";
+    let binding =
+        format!("{{metadata: {{name: b}}, roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}}, subjects: [{subject}]}}");
+    api.yes("POST", &format!("{RBAC}/rolebindings"), &binding).await;
+    let read = nobody("GET", INFO, &[]).await;
+    assert_eq!((read.code, &read.body["data"]["kubeconfig"]), (200, &"x".into()));
+    assert_eq!(nobody("GET", INFO, &[("authorization", "Bearer nonsense")]).await.code, 401, "who says who he is must be right");
+    for (method, path) in [("DELETE", INFO), ("GET", &*format!("{INFO}s")), ("GET", "/api/v1/namespaces/kube-public/configmaps")] {
+        assert_eq!(nobody(method, path, &[]).await.code, 401, "{method} {path}: whatever roles say");
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_requested_and_reviewed() {
     let api = server().await;
     let accounts = "/api/v1/namespaces/default/serviceaccounts";

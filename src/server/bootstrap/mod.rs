@@ -1,6 +1,6 @@
 //! What every cluster has: system namespaces, roles, priority classes, the DNS Service. Written at each start.
 //!
-//! Invariant: what an administrator changed in an object of ours is kept; to roles and bindings what is missing is added ([`roles`]).
+//! Invariant: what an administrator changed in an object of ours is kept, unless it follows a flag ([`join`]); to roles and bindings what is missing is added ([`roles`]).
 
 pub(super) mod join;
 mod roles;
@@ -28,7 +28,7 @@ pub(super) async fn apply(
     registry: &Registry,
     config: &ServerConfig,
     cluster: &Cluster,
-    authority: AuthorityHash,
+    (ca_pem, authority): (&str, AuthorityHash),
 ) -> Result<(), ServerError> {
     let mut documents = Vec::new();
     for manifest in MANIFESTS {
@@ -43,7 +43,7 @@ pub(super) async fn apply(
     for batch in [namespaces, others] {
         futures::future::try_join_all(batch.into_iter().map(|document| ensure(registry, document))).await?;
     }
-    futures::try_join!(join::settings(registry, cluster), join::token(registry, &config.node.data_dir, authority))?;
+    futures::try_join!(join::settings(registry, cluster, ca_pem), join::token(registry, &config.node.data_dir, authority))?;
     let policy = roles::Policy::shipped();
     // Roles first: a binding to a role that is not there grants nothing.
     futures::try_join!(reconcile(registry, &policy.cluster_roles), reconcile(registry, &policy.roles))?;

@@ -2,6 +2,7 @@
 //!
 //! Every one is a pure function of a snapshot. Never: I/O, a clock, or a call of another controller.
 
+mod bootstrap_signer;
 mod bootstrap_tokens;
 mod certificates;
 mod cluster_authentication;
@@ -139,6 +140,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(cluster_authentication::ClusterAuthentication { trust: config.trust.clone() }),
         Box::new(service_account_tokens::SecretTokens { key: config.tokens.clone(), ca_pem: config.ca_pem.clone() }),
         Box::new(bootstrap_tokens::TokenCleaner),
+        Box::new(bootstrap_signer::BootstrapSigner),
         Box::new(certificates::approve::Approver { authority: config.authority.clone() }),
         Box::new(certificates::sign::Signer {
             pki: config.pki.clone(),

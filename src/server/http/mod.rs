@@ -61,6 +61,7 @@ use k8s_openapi::Resource;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Status;
+use crate::api::cluster::INFO_PATH;
 use crate::server::aggregation::Aggregator;
 use crate::server::auth::impersonate::Wanted;
 use crate::server::auth::{Attributes, Authenticator, AuthnError, Authority, Decision, Identity, authz};
@@ -353,6 +354,8 @@ async fn respond(app: AppState, info: RequestInfo, query: Query, mut request: Re
         Ok(Some(identity)) => identity,
         // Health stays readable with whatever a probe sends along.
         _ if public => anonymous().into(),
+        // What a machine reads before it has credentials; roles decide, as always.
+        Ok(None) if request.method() == Method::GET && info.path == INFO_PATH => anonymous().into(),
         Ok(None) => {
             trace.unrecognised(&app, &info, &request);
             return Err(Status::unauthorized());

@@ -12,11 +12,14 @@ use crate::server::registry::User;
 pub const TYPE: &str = "bootstrap.kubernetes.io/token";
 /// Where they are.
 pub const NAMESPACE: &str = "kube-system";
+/// Names of such Secrets begin so; the token's ID follows.
+pub const PREFIX: &str = "bootstrap-token-";
 const GROUP: &str = "system:bootstrappers";
 /// Most groups that one token adds.
 const MAX_GROUPS: usize = 64;
 
-fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+/// A field of such a Secret.
+pub fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
     secret.data.as_ref()?.get(key).and_then(|value| std::str::from_utf8(&value.0).ok())
 }
 
@@ -55,7 +58,7 @@ fn groups(text: &str) -> Option<Vec<String>> {
 /// Whose token this is, if it is a bootstrap token that is good at `now` (Unix time).
 pub fn user(token: &str, state: &impl Lookup, now: i64) -> Option<User> {
     let (id, given) = split(token)?;
-    let secret = state.get::<Secret>(NAMESPACE, &format!("bootstrap-token-{id}"))?;
+    let secret = state.get::<Secret>(NAMESPACE, &format!("{PREFIX}{id}"))?;
     let refused = |why: &str| {
         tracing::info!(id, why, "refused a bootstrap token");
         None
