@@ -81,7 +81,7 @@ fn spec() -> Value {
 }
 
 async fn ours(dir: &Path, orch: PathBuf, rootfs: &Path) -> Result<Vec<Duration>> {
-    let runtime = Linux::open(&dir.join("run"), orch)?;
+    let runtime = Linux::open(&dir.join("run"), orch, None)?;
     let sandbox = SandboxConfig { id: "bench".into(), hostname: "bench".into(), cgroup: "orch/bench".into(), ..SandboxConfig::default() };
     runtime.create_sandbox(&sandbox).await?;
     let spec: Spec = serde_json::from_value(spec())?;

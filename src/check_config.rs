@@ -73,6 +73,7 @@ fn all(args: &CheckConfigArgs) -> Vec<Check> {
     checks.extend(cgroups());
     checks.push(required("seccomp", seccomp()));
     checks.extend(limits());
+    checks.push(advised("open files", open_files(orch::runtime::open_files::most())));
     checks.extend(ports(args));
     checks.extend([names(), required("clock", clock()), advised("swap", swap())]);
     checks.extend(room(&args.data_dir));
@@ -211,6 +212,21 @@ fn limits() -> Vec<Check> {
     rows.map(check).into()
 }
 
+/// A node costs a server four descriptors at most: its connection and its tunnel, with room for two that are being replaced.
+const OPEN_FILES: u64 = 4_096;
+
+/// Whether the hard limit of open files lets some hundred nodes join, or a hundred pods run.
+fn open_files(most: Option<u64>) -> Outcome {
+    match most {
+        Some(most) if most < OPEN_FILES => lacks(
+            format!("{most} at most is less than {OPEN_FILES}: a server of some hundred nodes needs more"),
+            "LimitNOFILE=1048576 in the unit that starts orch, or `ulimit -Hn 1048576` before it",
+        ),
+        Some(most) => Ok(format!("{most} at most")),
+        None => Ok("no limit".into()),
+    }
+}
+
 /// Whether a server or an agent has the data directory.
 fn runs_here(data: &Path) -> bool {
     fs::File::open(data.join("lock")).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
@@ -289,4 +305,16 @@ fn room(data: &Path) -> Vec<Check> {
         None => lacks("it can't be read", "mount /proc"),
     };
     vec![required("free disk", disk), advised("memory", memory)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_open_files_are_said() {
+        for (most, good) in [(None, true), (Some(1_048_576), true), (Some(4_096), true), (Some(4_095), false), (Some(1_024), false)] {
+            assert_eq!(open_files(most).is_ok(), good, "{most:?}");
+        }
+    }
 }

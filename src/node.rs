@@ -36,7 +36,7 @@ pub async fn run(args: AgentArgs) -> Result<()> {
     let _lock = lock(&node.data_dir)?;
     let stopping = CancellationToken::new();
     let mut tasks = tokio::select! {
-        tasks = start(&node, url, Entry::Token(token), stopping.clone()) => tasks?,
+        tasks = start(&begun, &node, url, Entry::Token(token), stopping.clone()) => tasks?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -74,7 +74,13 @@ pub async fn ended(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
 }
 
 /// Makes this machine a node and runs its parts. Returns its tasks, none of which should end.
-pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: CancellationToken) -> Result<JoinSet<Result<()>>> {
+pub async fn start(
+    begun: &Begun,
+    node: &NodeConfig,
+    url: http::Uri,
+    entry: Entry,
+    stopping: CancellationToken,
+) -> Result<JoinSet<Result<()>>> {
     let node_ip = node.ip;
     // The server's own node is on its machine: no wall between them.
     let tunnelled = matches!(entry, Entry::Token(_));
@@ -82,7 +88,7 @@ pub async fn start(node: &NodeConfig, url: http::Uri, entry: Entry, stopping: Ca
     let cluster = member.cluster.clone();
     let images = Images::open(&node.data_dir, Registries::read(&node.registries)?)?;
     let executable = std::env::current_exe().context("finding this executable")?;
-    let runtime = Arc::new(Linux::open(&node.data_dir.join("run"), executable)?);
+    let runtime = Arc::new(Linux::open(&node.data_dir.join("run"), executable, begun.open_files())?);
     let config = agent::AgentConfig {
         node_name: node.name.clone(),
         node_ip,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use orch::config::{Address, Origin};
 use orch::net::Changes;
+use orch::runtime::open_files;
 
 /// How long an address must be gone: renewing a lease may take it away for a moment.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,13 +35,23 @@ pub struct Renumbered {
 pub struct Begun {
     executable: PathBuf,
     args: Vec<OsString>,
+    open_files: Option<u64>,
 }
 
 impl Begun {
-    /// To be asked at once: the executable may be replaced later.
+    /// To be asked at once: the executable may be replaced later, and the limit of open files is raised from here on.
     pub fn now() -> Result<Begun> {
         let executable = std::env::current_exe().context("finding this executable")?;
-        Ok(Begun { executable, args: std::env::args_os().collect() })
+        let open_files = open_files::raise().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the limit of open files can't be raised; many nodes or pods may need more");
+            None
+        });
+        Ok(Begun { executable, args: std::env::args_os().collect(), open_files })
+    }
+
+    /// The soft limit of open files that this process was begun with, if that is another than it has now.
+    pub fn open_files(&self) -> Option<u64> {
+        self.open_files
     }
 
     /// Begins again, if that is what `outcome` asks for. Files are closed, and so unlocked, by that; everything else must have ended.
@@ -52,6 +63,9 @@ impl Begun {
         tracing::warn!(%error, "beginning again with the new address");
         let mut args = self.args.iter();
         let mut command = std::process::Command::new(&self.executable);
+        if let Some(soft) = self.open_files {
+            open_files::set(soft).context("setting the limit of open files")?;
+        }
         command.arg0(args.next().unwrap_or(&"orch".into())).args(args);
         // Returns only if it fails.
         Err(command.exec()).with_context(|| format!("beginning again with {}", self.executable.display()))

@@ -150,7 +150,7 @@ async fn end_sandboxes(data: &Path, report: &mut Report) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.with_context(|| format!("reading {}", state.display()))?,
     };
-    let runtime = Linux::open(&state, std::env::current_exe().context("finding this executable")?)?;
+    let runtime = Linux::open(&state, std::env::current_exe().context("finding this executable")?, None)?;
     for entry in entries {
         let id = entry?.file_name().to_string_lossy().into_owned();
         report.note(format!("ended sandbox {id}"), runtime.remove_sandbox(&id).await);

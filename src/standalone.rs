@@ -24,7 +24,7 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     let stopping = CancellationToken::new();
     let mut agent = JoinSet::new();
     if config.agent {
-        agent = start_agent(&config, &server, stopping.clone()).await.context("starting the agent")?;
+        agent = start_agent(&begun, &config, &server, stopping.clone()).await.context("starting the agent")?;
         tracing::info!(after = ?started.elapsed(), "the agent is running");
     }
     let outcome = tokio::select! {
@@ -41,10 +41,10 @@ pub async fn run(args: ServerArgs) -> Result<()> {
 }
 
 /// Starts the local node, which is handed what others must ask for.
-async fn start_agent(config: &ServerConfig, server: &Server, stopping: CancellationToken) -> Result<JoinSet<Result<()>>> {
+async fn start_agent(begun: &Begun, config: &ServerConfig, server: &Server, stopping: CancellationToken) -> Result<JoinSet<Result<()>>> {
     let identity = server.pki.issue_node(&config.node.name)?;
     let client_pem = format!("{}{}", identity.cert_pem, identity.key_pem);
     let entry = Entry::Given { ca_pem: server.pki.ca_pem().into(), client_pem };
     let url = config.local_url().parse().context("the API's own address")?;
-    node::start(&config.node, url, entry, stopping).await
+    node::start(begun, &config.node, url, entry, stopping).await
 }

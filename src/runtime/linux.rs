@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cgroup::{self, Cgroup};
 use super::container::Context;
+use super::open_files;
 use super::shim::setup::start_time;
 use super::wire::{self, Reply, Request};
 use super::{ContainerConfig, ContainerState, Error, ExecConfig, Exit, Runtime, Sandbox, SandboxConfig, Session, Stats};
@@ -32,6 +33,7 @@ pub struct Linux {
 struct Inner {
     sandboxes: PathBuf,
     exe: PathBuf,
+    open_files: Option<u64>,
     /// Shims whose exits are followed, by sandbox.
     known: Mutex<HashMap<String, SandboxConfig>>,
     exits: mpsc::UnboundedSender<Exit>,
@@ -128,11 +130,12 @@ fn remove_dir(dir: &Path) -> Result<(), Error> {
 }
 
 /// Runs `orch shim DIR` and waits for its one line.
-fn spawn(exe: &Path, dir: &Path) -> Result<i32, Error> {
+fn spawn(exe: &Path, dir: &Path, open_files: Option<u64>) -> Result<i32, Error> {
     let mut child = std::process::Command::new(exe)
         .arg("shim")
         .arg(dir)
         .env_clear()
+        .envs(open_files.map(|soft| (open_files::VARIABLE, soft.to_string())))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -155,8 +158,9 @@ fn spawn(exe: &Path, dir: &Path) -> Result<i32, Error> {
 }
 
 impl Linux {
-    /// Opens (or makes) the state directory. `exe` is what runs as `exe shim DIR`: this executable.
-    pub fn open(state_dir: &Path, exe: PathBuf) -> Result<Linux, Error> {
+    /// Opens (or makes) the state directory. `exe` is what runs as `exe shim DIR`: this executable. `open_files` is the
+    /// soft limit that containers begin with; `None`: this process's own.
+    pub fn open(state_dir: &Path, exe: PathBuf, open_files: Option<u64>) -> Result<Linux, Error> {
         let sandboxes = state_dir.join("sandboxes");
         fs::create_dir_all(&sandboxes).doing("making", sandboxes.display())?;
         cgroup::remember(state_dir)?;
@@ -164,7 +168,7 @@ impl Linux {
         let sandboxes = sandboxes.canonicalize().doing("resolving", sandboxes.display())?;
         let (exits, receiver) = mpsc::unbounded_channel();
         let receiver = Mutex::new(Some(receiver));
-        Ok(Linux { inner: Arc::new(Inner { sandboxes, exe, known: Mutex::default(), exits, receiver }) })
+        Ok(Linux { inner: Arc::new(Inner { sandboxes, exe, open_files, known: Mutex::default(), exits, receiver }) })
     }
 
     fn dir(&self, id: &str) -> PathBuf {
@@ -321,7 +325,7 @@ impl Runtime for Linux {
     async fn create_sandbox(&self, config: &SandboxConfig) -> Result<Sandbox, Error> {
         valid(&config.id)?;
         Cgroup::new(&config.cgroup)?;
-        let (dir, exe, wanted) = (self.dir(&config.id), self.inner.exe.clone(), config.clone());
+        let (dir, exe, open_files, wanted) = (self.dir(&config.id), self.inner.exe.clone(), self.inner.open_files, config.clone());
         let pid = blocking(move || {
             if let Some((pid, _)) = living_shim(&dir) {
                 return Ok(pid);
@@ -331,7 +335,7 @@ impl Runtime for Linux {
             let (new, path) = (dir.join("config.json.new"), dir.join("config.json"));
             let text = serde_json::to_vec(&wanted).map_err(std::io::Error::from).doing("writing", path.display())?;
             fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).doing("writing", path.display())?;
-            spawn(&exe, &dir).inspect_err(|_| {
+            spawn(&exe, &dir, open_files).inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = Linux::clean(&dir, Some(&wanted));
             })

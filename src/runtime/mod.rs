@@ -8,6 +8,7 @@ mod cgroup_files;
 mod container;
 pub mod image;
 mod linux;
+pub mod open_files;
 pub mod seccomp;
 mod seccomp_table;
 pub mod shim;

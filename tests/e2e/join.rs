@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::skip;
 use crate::support::agent::Agent;
@@ -14,6 +15,8 @@ use crate::support::{eventually, missing, step};
 
 const WAIT: Duration = Duration::from_secs(60);
 const SERVER: &str = "https://10.99.0.2:6443";
+/// Files that a process may open which begins a test about that.
+const SOFT: u64 = 1_000;
 const NODE: &str = "/api/v1/nodes/node-b";
 
 const POD: &str = r#"
@@ -58,11 +61,24 @@ fn one_command_makes_a_node() {
     if let Some(reason) = missing(host::TOOLS) {
         skip!("{reason}");
     }
+    // What is started from here on inherits it; each test is a process of its own.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(SOFT), maximum: most }).unwrap();
     let (cluster, mut agent) = two();
     let line = token(&cluster, &["--print-join-command"]);
     let (command, token) = line.split_once(" --token ").unwrap();
     assert_eq!(command, format!("orch agent --join {SERVER}"));
     assert!(cluster.log().contains("orch agent --join https://10.99.0.2:6443 --token TOKEN"), "{}", cluster.log());
+    step("anybody may read where the API is, and who has the token can tell that it is genuine");
+    let id = token.split("::").nth(1).unwrap().split('.').next().unwrap();
+    let info = || -> serde_json::Value {
+        let said = agent.host.sh(&format!("curl -sk {SERVER}/api/v1/namespaces/kube-public/configmaps/cluster-info"));
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    };
+    let signature = format!("jws-kubeconfig-{id}");
+    eventually(WAIT, "a signature", || info()["data"][&signature].is_string().then_some(()).ok_or_else(|| info().to_string()));
+    let config = info()["data"]["kubeconfig"].as_str().unwrap().to_owned();
+    assert!(config.contains(&format!("server: {SERVER}")) && config.contains("certificate-authority-data:"), "{config}");
     step("join");
     let started = Instant::now();
     agent.start(&["--token", token, "--node-label=disk=ssd,topology.kubernetes.io/zone=z", "--node-taint=gpu=yes:PreferNoSchedule"]);
@@ -83,18 +99,20 @@ fn one_command_makes_a_node() {
     assert!(said.contains("answering on"), "{said}");
     let shown = kubectl.ok(&["exec", "there", "--", "/orch", "--version"]);
     assert!(shown.starts_with("orch "), "{shown}");
-    step("its own credential, and no token");
     // The brackets keep the search from finding itself.
     const PIDS: &str = "pgrep -f 'orc[h] hello'";
+    step("all the open files that there may be for the agent, and as before for pods");
+    let limits = |pids: &str| agent.host.sh(&format!("for p in $({pids}); do sed -n 's/^Max open files *//p' /proc/$p/limits; done"));
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let most = most.map_or("unlimited".to_owned(), |most| most.to_string());
+    assert_eq!(words(&limits("pgrep -f 'orc[h] agent' | tail -n 1")), [most.as_str(), &most, "files"]);
+    assert_eq!(words(&limits(PIDS))[..3], [SOFT.to_string().as_str(), &most, "files"]);
+    step("its own credential, and no token");
     let before = agent.host.sh(PIDS);
     assert!(agent.stop(Signal::SIGKILL).code().is_none());
-    kubectl.ok(&[
-        "-n",
-        "kube-system",
-        "delete",
-        "secret",
-        &format!("bootstrap-token-{}", token.split("::").nth(1).unwrap().split('.').next().unwrap()),
-    ]);
+    kubectl.ok(&["-n", "kube-system", "delete", "secret", &format!("bootstrap-token-{id}")]);
+    let path = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    cluster.api.until(WAIT, "its signature is gone", path, |info| info["data"][format!("jws-kubeconfig-{id}")].is_null());
     agent.start(&[]);
     agent.says(WAIT, "the agent is running");
     ready(&cluster.api, "node-b");

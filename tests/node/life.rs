@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use orch::runtime::{Error, ExecConfig, Phase, Runtime, Session};
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, eventually, node, open};
+use crate::support::{DEADLINE, eventually, node, open, open_with};
 
 fn exec(args: &[&str]) -> ExecConfig {
     ExecConfig { args: args.iter().map(|arg| arg.to_string()).collect(), tty: false, stdin: true, stdout: true, stderr: true }
@@ -47,6 +47,20 @@ async fn exec_with_pipes() {
     assert_eq!(error.to_string(), "exec: \"nonesuch\": executable file not found in $PATH");
     assert!(matches!(node.runtime.exec("s", "other", &exec(&["true"])).await, Err(Error::NotFound(_))));
     assert!(node.runtime.stats(&format!("{}/s/c-0", node.cgroup)).await.unwrap().pids >= 1);
+}
+
+#[tokio::test]
+async fn containers_begin_with_the_old_limit_of_open_files() {
+    let Some(mut node) = node() else { return };
+    node.runtime = open_with(node.dir.path(), Some(77));
+    node.exits = node.runtime.exits();
+    node.sandbox("s").await;
+    node.start("s", &node.container("c-0", "ulimit -Sn; ulimit -Hn; exec sleep 1000", "")).await;
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
+    let said = ["stdout F 77".to_owned(), format!("stdout F {most}")];
+    eventually("both limits", || node.records("c-0") == said);
+    let session = node.runtime.exec("s", "c-0", &exec(&["sh", "-c", "ulimit -Sn"])).await.unwrap();
+    assert_eq!(finish(session).await, (0, "77\n".into(), String::new()));
 }
 
 #[tokio::test]

@@ -47,7 +47,12 @@ pub fn node() -> Option<Node> {
 }
 
 pub fn open(dir: &Path) -> Linux {
-    Linux::open(&dir.join("run"), env!("CARGO_BIN_EXE_orch").into()).unwrap()
+    open_with(dir, None)
+}
+
+/// The same, whose containers begin with this limit of open files.
+pub fn open_with(dir: &Path, open_files: Option<u64>) -> Linux {
+    Linux::open(&dir.join("run"), env!("CARGO_BIN_EXE_orch").into(), open_files).unwrap()
 }
 
 impl Node {

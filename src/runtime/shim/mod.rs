@@ -15,8 +15,14 @@ pub mod setup;
 use std::io::Write;
 use std::path::Path;
 
+use super::open_files;
+
 /// Runs `orch shim DIR`; returns the exit code. Call it before threads start and before anything large is allocated.
 pub fn main(dir: &Path) -> i32 {
+    if let Err(error) = open_files::take() {
+        let _ = writeln!(std::io::stdout(), "setting the limit of open files: {error}");
+        return 1;
+    }
     match setup::start(dir) {
         Ok(None) => 0,
         Ok(Some(ready)) => match serve::Shim::new(dir.to_path_buf(), ready).run() {
