@@ -51,10 +51,15 @@ impl Overlay {
         let index = self.links.vxlan(DEVICE, mac(self.address), self.mtu, NETWORK, PORT).map_err(failed("making", DEVICE))?;
         let own = Ipv4Net::new_assert(self.address, 32);
         let all = self.links.addresses().map_err(failed("listing", "addresses"))?;
-        for (_, stale) in all.into_iter().filter(|(link, net)| *link == index && *net != own) {
+        let (right, stale): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(|(link, _)| *link == index).map(|(_, net)| net).partition(|net| *net == own);
+        for stale in stale {
             self.links.remove_address(index, stale).map_err(failed("removing address", format!("{stale} from {DEVICE}")))?;
         }
-        self.links.address(index, own).map_err(failed("adding address", format!("{own} to {DEVICE}")))?;
+        // What is there is not written again: the kernel tells all of it, and what it tells is answered by coming here.
+        if right.is_empty() {
+            self.links.address(index, own).map_err(failed("adding address", format!("{own} to {DEVICE}")))?;
+        }
         Ok(index)
     }
 

@@ -254,6 +254,27 @@ fn restart_and_repair() {
     assert!(sites[0].data.path().join("leases.json").exists());
 }
 
+/// Whatever the kernel tells of links, addresses and routes is answered by a refresh: one that writes what is there already is told of that,
+/// and never rests.
+#[test]
+fn what_is_right_is_not_written_again() {
+    let Some((_world, sites)) = sites(1500) else { return };
+    introduce(&sites);
+    let a = &sites[0];
+    // `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE`; the kernel tells of a change before the change returns.
+    let told = a.node.run(|| {
+        let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
+        socket.bind(&netlink_sys::SocketAddr::new(0, 0x1 | 0x10 | 0x40)).unwrap();
+        socket.set_non_blocking(true).unwrap();
+        socket
+    });
+    let count = || std::iter::from_fn(|| told.recv_from_full().ok()).count();
+    a.node.sh("ip link add marker type bridge");
+    assert_ne!(count(), 0, "it is told of changes");
+    a.wait(|net| async move { net.refresh().await }).unwrap();
+    assert_eq!(count(), 0, "nothing is to be changed");
+}
+
 #[test]
 fn a_thousand_nodes() {
     let Some((_world, sites)) = sites(1500) else { return };
