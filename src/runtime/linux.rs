@@ -236,7 +236,11 @@ impl Linux {
     /// Kills what a dead shim may have left, and removes its group and directory.
     fn clean(dir: &Path, config: Option<&SandboxConfig>) -> Result<(), Error> {
         if let Some((pid, handle)) = living_shim(dir) {
-            pidfd_send_signal(&handle, Signal::KILL).doing("ending the shim", pid)?;
+            match pidfd_send_signal(&handle, Signal::KILL) {
+                // It ended since it was looked at.
+                Err(rustix::io::Errno::SRCH) => {}
+                sent => sent.doing("ending the shim", pid)?,
+            }
             let exited = |handle: &OwnedFd| {
                 let timeout = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
                 rustix::event::poll(&mut [rustix::event::PollFd::new(handle, rustix::event::PollFlags::IN)], Some(&timeout))
