@@ -16,6 +16,8 @@ from server import DEADLINE, IMAGE, Server
 
 STARTS = 5
 PODS = 20
+# Seconds for which a server at rest is watched.
+REST = 10
 # Against upstream's API server with etcd on two such cores, as the project was told its figures: four times the rate, an eighth of the
 # latency and of the CPU time, lists fifteen times as fast. Rates are at least, all else at most.
 API_GOALS = {
@@ -85,19 +87,27 @@ def shims():
                 continue
 
 
+def ticks(pid):
+    """Hundredths of a second of CPU time that a process took."""
+    return sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]))
+
+
 def settle(pid):
     """Waits until a process has been idle for a second, so that its memory is that of idleness."""
-
-    def ticks():
-        return sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]))
-
-    before = ticks()
+    before = ticks(pid)
     for _ in range(20):
         time.sleep(1)
-        now = ticks()
+        now = ticks(pid)
         if now - before <= 1:
             return
         before = now
+
+
+def at_rest(pid):
+    """Percent of a core that a process takes while nobody asks for anything."""
+    before = ticks(pid)
+    time.sleep(REST)
+    return (ticks(pid) - before) / REST
 
 
 def measure_server(orch, folder):
@@ -110,6 +120,7 @@ def measure_server(orch, folder):
         if number < STARTS - 1:
             server.stop()
     settle(server.process.pid)
+    rest = at_rest(server.process.pid)
     idle = memory(server.process.pid, "Pss")
     times = pods(server)
     private = statistics.median(memory(pid, "Private_Clean", "Private_Dirty") for pid in shims())
@@ -121,6 +132,7 @@ def measure_server(orch, folder):
         "ready": statistics.median(to_ready),
         "node": statistics.median(to_node),
         "pod": statistics.median(times),
+        "rest": rest,
         "pss": idle / 1024,
         "shim": private / 1024,
     }
@@ -154,7 +166,8 @@ def main():
         if f"container_{peer}" in container:
             rows.append((f"container create+start+delete, ms, against {peer}", container["container_orch"], container[f"container_{peer}"], f"ratio {goal}"))
     rows += [
-        ("idle server, MiB PSS", server["pss"], None, "50"),
+        ("idle server with a node, % of a core", server["rest"], None, "1"),
+        ("idle server with a node, MiB PSS", server["pss"], None, "50"),
         ("shim of a pod, MiB private", server["shim"], None, "1"),
         ("commits/s, 1 client, against fdatasync/s", store["commit_rate_1"], store["fdatasync_rate"], ""),
         ("commits/s, 64 clients, against fdatasync/s", store["commit_rate_64"], store["fdatasync_rate"], ""),
