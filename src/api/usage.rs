@@ -5,6 +5,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The API group in which clients are told.
+pub const GROUP: &str = "metrics.k8s.io";
+/// Its version.
+pub const VERSION: &str = "v1beta1";
+
 /// Where a node tells it.
 pub const PATH: &str = "/usage";
 

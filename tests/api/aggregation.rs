@@ -153,6 +153,58 @@ async fn local_groups_have_apiservices() {
     }
 }
 
+/// What an APIService is, once this holds of it.
+async fn once(api: &Server, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let wanted = async {
+        let mut events = api.watch(&format!("{APISERVICES}?watch=1&fieldSelector=metadata.name%3D{name}")).await;
+        loop {
+            let object = events.next().await.expect("an event")["object"].clone();
+            if holds(&object) {
+                return object;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wanted).await.unwrap_or_else(|_| panic!("{name} is not as expected in time"))
+}
+
+#[tokio::test]
+async fn a_metrics_server_of_ones_own_stays() {
+    const METRICS: &str = "v1beta1.metrics.k8s.io";
+    let reason = |wanted: &'static str| move |object: &Value| object["status"]["conditions"][0]["reason"] == wanted;
+    let merge = [("content-type", "application/merge-patch+json")];
+    let api = server().await;
+    api.aggregate();
+    let own = once(&api, METRICS, reason("Local")).await;
+    assert_eq!((&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]), (&json!(100), &json!(100)));
+    // In all of these the group is where its priority puts it, and answers, in every form.
+    let groups = api.yes("GET", "/apis", "").await["groups"].as_array().unwrap().clone();
+    assert_eq!((&groups[0]["name"], &groups[groups.len() - 1]["name"]), (&json!("apiregistration.k8s.io"), &json!("metrics.k8s.io")));
+    let nodes = "/apis/metrics.k8s.io/v1beta1/nodes";
+    for (accept, want) in [
+        ("application/json", "application/json"),
+        ("application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf"),
+        ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "application/vnd.kubernetes.protobuf"),
+    ] {
+        let answer = api.send("admin", "GET", nodes, &[("accept", accept)], "").await;
+        assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (200, want));
+    }
+    assert_eq!(api.no(404, "GET", &format!("{nodes}/none"), "").await, "nodes \"none\" not found");
+    // As `kubectl apply` of their manifest has it: what is not in the manifest stays, the label too.
+    let theirs = r#"{"spec":{"insecureSkipTLSVerify":true,"service":{"name":"metrics-server","namespace":"kube-system"}}}"#;
+    assert_eq!(api.ask("admin", "PATCH", &format!("{APISERVICES}/{METRICS}"), &merge, theirs).await.code, 200);
+    once(&api, METRICS, reason("ServiceNotFound")).await;
+    assert_eq!(api.ask("admin", "GET", nodes, &[], "").await.code, 503);
+    // The next start mends what it may: this one comes after that of the metrics.
+    let spoilt = r#"{"spec":{"versionPriority":1}}"#;
+    assert_eq!(api.ask("admin", "PATCH", &format!("{APISERVICES}/v2.autoscaling"), &merge, spoilt).await.code, 200);
+    api.aggregate();
+    once(&api, "v2.autoscaling", |object| object["spec"]["versionPriority"] == 30).await;
+    let kept = api.yes("GET", &format!("{APISERVICES}/{METRICS}"), "").await;
+    assert_eq!(kept["spec"]["service"]["name"], "metrics-server", "{kept}");
+    api.yes("DELETE", &format!("{APISERVICES}/{METRICS}"), "").await;
+    assert_eq!(api.yes("GET", nodes, "").await["kind"], "NodeMetricsList");
+}
+
 #[tokio::test]
 async fn broken_apiservices_are_refused() {
     let api = server().await;

@@ -2,6 +2,7 @@
 //!
 //! Follows upstream's `kube-aggregator/pkg/controllers/autoregister` and `crdregistration`: built-in ones are made at the start
 //! (`automanaged: onstart`) and left alone where somebody took them over; those of definitions (`automanaged: true`) come and go with them.
+//! That of what is measured ([`usage`]) is like a built-in one, but whoever applies the manifest of a metrics server over it keeps that one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
 
 use super::{available, options, write};
-use crate::api::{Key, Scope, Status};
+use crate::api::{Key, Scope, Status, usage};
 use crate::server::registry::{DeleteOptions, Part, Registry};
 use crate::server::store::{Entry, Snapshot};
 
@@ -17,11 +18,15 @@ const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 const ON_START: &str = "onstart";
 const BY_DEFINITION: &str = "true";
 
+const AGGREGATION: &str = "apiregistration.k8s.io";
+
 /// Of groups of definitions.
 const DEFINED: (i32, i32) = (1000, 100);
 
 /// Group priorities as upstream's (`controlplane/apiserver/aggregator.go`).
 const GROUPS: &[(&str, i32)] = &[
+    // It has no APIService: upstream's aggregator serves its own group beside what it aggregates, before all others.
+    (AGGREGATION, 20000),
     ("", 18000),
     ("apps", 17800),
     ("events.k8s.io", 17750),
@@ -44,6 +49,8 @@ const GROUPS: &[(&str, i32)] = &[
     ("internal.apiserver.k8s.io", 16000),
     ("resource.k8s.io", 15900),
     ("storagemigration.k8s.io", 15800),
+    // As metrics-server's own manifest says.
+    (usage::GROUP, 100),
 ];
 
 /// The priorities of a built-in group version: `groupPriorityMinimum` and `versionPriority`.
@@ -51,6 +58,7 @@ fn builtin_priority(group: &str, version: &str) -> (i32, i32) {
     let in_group = match (group, version) {
         ("", _) => 1,
         ("autoscaling", "v2") => 30,
+        (usage::GROUP, _) => 100,
         ("flowcontrol.apiserver.k8s.io", "v1") => 21,
         (_, version) if version.contains("alpha") => 1,
         (_, version) if version.ends_with("beta2") => 13,
@@ -65,6 +73,11 @@ pub fn group_priority(group: &str) -> Option<i32> {
     GROUPS.iter().find(|(name, _)| *name == group).map(|(_, priority)| *priority)
 }
 
+/// By which a group that this server serves stands among others: the higher, the earlier.
+pub fn priority(group: &str) -> i32 {
+    group_priority(group).unwrap_or(DEFINED.0)
+}
+
 /// What an automanaged APIService is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
@@ -72,6 +85,8 @@ struct Wanted {
     version: String,
     priority: (i32, i32),
     managed: &'static str,
+    /// Whether somebody's own server may take the place, so that an APIService that names one is left alone.
+    replaceable: bool,
 }
 
 impl Wanted {
@@ -99,14 +114,17 @@ fn wanted(registry: &Registry) -> BTreeMap<String, Wanted> {
     let builtin = registry.builtin().len();
     for (index, kind) in registry.kinds().iter().enumerate() {
         let (group, version) = (kind.group(), kind.version());
-        // Upstream's aggregator serves its own group beside what it aggregates.
-        if group == "apiregistration.k8s.io" {
+        if group == AGGREGATION {
             continue;
         }
         let (priority, managed) = if index < builtin { (builtin_priority(group, version), ON_START) } else { (DEFINED, BY_DEFINITION) };
-        let one = Wanted { group: group.into(), version: version.into(), priority, managed };
+        let one = Wanted { group: group.into(), version: version.into(), priority, managed, replaceable: false };
         wanted.entry(format!("{version}.{group}")).or_insert(one);
     }
+    let (group, version) = (usage::GROUP, usage::VERSION);
+    let priority = builtin_priority(group, version);
+    let measured = Wanted { group: group.into(), version: version.into(), priority, managed: ON_START, replaceable: true };
+    wanted.insert(format!("{version}.{group}"), measured);
     wanted
 }
 
@@ -158,7 +176,8 @@ async fn settle(registry: &Registry, name: &str, wanted: &Wanted, present: Optio
     let managed = label(entry).is_some_and(|managed| managed == wanted.managed);
     let due = wanted.managed == BY_DEFINITION || at_start;
     let service = entry.typed::<APIService>().map_err(Status::internal)?;
-    if !managed || !due || service.spec.as_ref() == Some(&wanted.spec()) {
+    let replaced = wanted.replaceable && !is_local(&service);
+    if !managed || !due || replaced || service.spec.as_ref() == Some(&wanted.spec()) {
         return Ok(());
     }
     let mut object = (*service).clone();
@@ -191,6 +210,7 @@ mod tests {
             ("autoscaling", "v2", (17500, 30)),
             ("resource.k8s.io", "v1beta1", (15900, 12)),
             ("new.k8s.io", "v1alpha1", (15000, 1)),
+            ("metrics.k8s.io", "v1beta1", (100, 100)),
         ] {
             assert_eq!(builtin_priority(group, version), want, "{group}/{version}");
         }

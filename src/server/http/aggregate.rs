@@ -70,11 +70,6 @@ pub(super) async fn relay(mut call: Call, service: Arc<APIService>) -> Result<Re
     }
 }
 
-/// The priority by which a group of this server stands among others.
-fn local_priority(group: &str) -> i32 {
-    local::group_priority(group).unwrap_or(1000)
-}
-
 /// Puts remote groups into the documents of `/apis` and below: `path`, whether the aggregated form is wanted, and what this server has there.
 pub(super) fn merged(path: &str, aggregated: bool, document: Option<Value>, remotes: &[RemoteVersion]) -> Option<Value> {
     if remotes.is_empty() || !path.starts_with("/apis") {
@@ -99,14 +94,21 @@ pub(super) fn merged(path: &str, aggregated: bool, document: Option<Value>, remo
 
 /// The index of OpenAPI v3 documents with those that remote servers have; they are fetched from there, by [`relay`].
 pub(super) fn with_documents(index: Bytes, remotes: &[RemoteVersion]) -> Bytes {
-    let documents = remotes.iter().filter_map(|remote| Some((remote, remote.served.as_ref()?.openapi_v3.as_ref()?)));
-    let mut documents = documents.peekable();
-    if documents.peek().is_none() {
+    if remotes.is_empty() {
         return index;
     }
     let Ok(mut merged) = serde_json::from_slice::<Value>(&index) else { return index };
-    for (remote, url) in documents {
-        merged["paths"][format!("apis/{}/{}", remote.group, remote.version)] = json!({"serverRelativeURL": url});
+    if merged["paths"].is_null() {
+        merged["paths"] = json!({});
+    }
+    let Some(paths) = merged["paths"].as_object_mut() else { return index };
+    for remote in remotes {
+        let path = format!("apis/{}/{}", remote.group, remote.version);
+        match remote.served.as_ref().and_then(|served| served.openapi_v3.as_ref()) {
+            Some(url) => paths.insert(path, json!({"serverRelativeURL": url})),
+            // What this server has there is not what is served.
+            None => paths.remove(&path),
+        };
     }
     merged.to_string().into()
 }
@@ -131,7 +133,7 @@ fn into_list(
     groups.sort_unstable();
     groups.dedup();
     let Some(entries) = list[field].as_array_mut() else { return list };
-    let mut priorities: Vec<i32> = entries.iter().map(|entry| local_priority(name(entry))).collect();
+    let mut priorities: Vec<i32> = entries.iter().map(|entry| local::priority(name(entry))).collect();
     for group in groups {
         let of_group: Vec<&RemoteVersion> = remotes.iter().filter(|remote| remote.group == group).collect();
         let place = entries.iter().position(|entry| name(entry) == group);

@@ -20,8 +20,9 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Encoding, clauses, negotiate_plain};
 use super::{Call, aggregate, reply, usage};
+use crate::api::usage::{GROUP, VERSION};
 use crate::api::{Status, protobuf};
-use crate::server::aggregation::{Aggregator, RemoteVersion};
+use crate::server::aggregation::{Aggregator, RemoteVersion, local};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{KindDef, KindRef, Registry, same_kinds};
 
@@ -49,32 +50,6 @@ const SPECIAL: &[Special<'static>] = &[
     ("", "serviceaccounts", "token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
     ("", "services", "proxy", ("", "v1", "ServiceProxyOptions"), PROXY),
     ("certificates.k8s.io", "certificatesigningrequests", "approval", ("certificates.k8s.io", "v1", "CertificateSigningRequest"), PART),
-];
-
-/// Groups in upstream's order; others follow, by name.
-const ORDER: &[&str] = &[
-    "",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "internal.apiserver.k8s.io",
-    "resource.k8s.io",
-    "storagemigration.k8s.io",
 ];
 
 /// One resource of a group version.
@@ -153,7 +128,7 @@ impl Discovery {
         for kind in kinds {
             versions.entry(kind.group()).or_default().entry(kind.version()).or_default().push(describe(kind));
         }
-        let measured = versions.entry(usage::GROUP).or_default().entry(usage::VERSION).or_default();
+        let measured = versions.entry(GROUP).or_default().entry(VERSION).or_default();
         measured.extend(usage::RESOURCES.iter().map(|(name, kind, namespaced)| Resource {
             name,
             singular: "",
@@ -176,7 +151,8 @@ impl Discovery {
                 (group, versions)
             })
             .collect();
-        groups.sort_by_key(|(group, _)| ORDER.iter().position(|g| g == group).unwrap_or(ORDER.len()));
+        // Stable: groups of one priority stay in the order of their names.
+        groups.sort_by_key(|(group, _)| std::cmp::Reverse(local::priority(group)));
         Discovery { legacy: legacy(&groups), aggregated: aggregated(&groups) }
     }
 }

@@ -154,7 +154,8 @@ impl super::OpenApi for Live {
 impl Documents {
     /// The documents of these kinds.
     pub fn new(kinds: &[KindRef]) -> Documents {
-        Documents { rows: kinds.to_vec(), ..Documents::of(kinds.iter().map(KindDoc::from).collect()) }
+        // What is measured is no row of the table, and stands after those that are.
+        Documents { rows: kinds.to_vec(), ..Documents::of(kinds.iter().map(KindDoc::from).chain(super::usage::schema::kinds()).collect()) }
     }
 
     /// The documents of other kinds, with those of this that are the same.

@@ -1,9 +1,11 @@
 //! `metrics.k8s.io/v1beta1`: how much nodes and pods use, asked of the nodes at the moment somebody wants to know, and never stored.
 //!
 //! A node that does not answer is missing from lists. Where somebody installed an APIService for this group, requests go there instead (see
-//! [`aggregate`](super::aggregate)). A node is believed only of pods that are bound to it.
+//! [`aggregate`](super::aggregate)). A node is believed only of pods that are bound to it. What the documents say of it is [`schema`].
 //!
 //! Follows kubernetes-sigs/metrics-server `pkg/api` (objects, columns, words).
+
+pub(super) mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,18 +17,15 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
 use super::negotiate::{Shape, negotiate};
+use super::table::Include;
 use super::{App, Call, reply, stream};
-use crate::api::Status;
+use crate::api::{Key, Status};
 use crate::api::quantity::Quantity;
 use crate::api::selector::FieldSelector;
-use crate::api::usage::{Amount, NodeUsage, PATH};
+use crate::api::usage::{Amount, GROUP, NodeUsage, PATH, VERSION};
 use crate::server::auth::Lookup;
 use crate::server::registry::ListOptions;
 
-/// The API group.
-pub(super) const GROUP: &str = "metrics.k8s.io";
-/// Its version.
-pub(super) const VERSION: &str = "v1beta1";
 /// Resources: name, kind, whether in namespaces.
 pub(super) const RESOURCES: &[(&str, &str, bool)] = &[("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)];
 
@@ -59,7 +58,11 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
         true => ListOptions { fields: FieldSelector::name(&info.name), ..ListOptions::default() },
         false => call.query.list()?,
     };
-    let form = negotiate(&call.accept(), false)?;
+    let form = negotiate(&call.accept(), true)?;
+    let include = Include::parse(call.query.first("includeObject"))?;
+    if one {
+        present(&call.app, *namespaced, &info.namespace, &info.name)?;
+    }
     let items = match *namespaced {
         true => pods(&call.app, &info.namespace, &options).await?,
         false => nodes(&call.app, &options).await?,
@@ -68,15 +71,30 @@ pub(super) async fn serve(call: Call) -> Result<Response, Status> {
         let name = if *namespaced { format!("{}/{}", info.namespace, info.name) } else { info.name.clone() };
         return Err(Status::not_found(GROUP, &kind.to_lowercase(), &name));
     }
-    let answer = match (form.shape, one) {
-        (Shape::Table, _) => table(&items),
-        (Shape::Metadata, _) => return Err(Status::not_acceptable("only the objects and Tables are served of this resource")),
-        (Shape::Whole, true) => items.into_iter().next().unwrap_or_default(),
-        (Shape::Whole, false) => {
-            json!({"kind": format!("{kind}List"), "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {}, "items": items})
-        }
+    let api_version = format!("{GROUP}/{VERSION}");
+    let (items, list_kind, api_version) = match form.shape {
+        Shape::Table => return Ok(reply::encoded(200, form.encoding, table(&items, include).to_string().into())),
+        Shape::Metadata => (items.iter().map(metadata_only).collect(), "PartialObjectMetadataList".into(), "meta.k8s.io/v1".into()),
+        Shape::Whole => (items, format!("{kind}List"), api_version),
+    };
+    let answer = match one {
+        true => items.into_iter().next().unwrap_or_default(),
+        false => json!({"kind": list_kind, "apiVersion": api_version, "metadata": {}, "items": items}),
     };
     Ok(reply::encoded(200, form.encoding, answer.to_string().into()))
+}
+
+/// 404 for what is not there at all; upstream finds the measured object before what was measured of it.
+fn present(app: &App, namespaced: bool, namespace: &str, name: &str) -> Result<(), Status> {
+    let (key, resource) = match namespaced {
+        true => (Key::of::<Pod>(namespace, name), "pods"),
+        false => (Key::of::<Node>("", name), "nodes"),
+    };
+    app.registry.store().snapshot().get(&key).map(drop).ok_or_else(|| Status::not_found("", resource, name))
+}
+
+fn metadata_only(item: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]})
 }
 
 /// Whether an object of this name is selected.
@@ -210,7 +228,7 @@ fn duration(millis: u64) -> String {
 }
 
 /// The Table: name, CPU and memory of all containers together, window.
-fn table(items: &[Value]) -> Value {
+fn table(items: &[Value], include: Include) -> Value {
     let column = |name: &str, format: &str, description: &str| json!({"name": name, "type": "string", "format": format, "description": description, "priority": 0});
     let columns = [
         column("Name", "name", "Name of the resource"),
@@ -228,7 +246,13 @@ fn table(items: &[Value]) -> Value {
             }
             sum.to_string()
         };
-        json!({"cells": [item["metadata"]["name"], sum("cpu"), sum("memory"), item["window"]], "object": item})
+        let mut row = json!({"cells": [item["metadata"]["name"], sum("cpu"), sum("memory"), item["window"]]});
+        match include {
+            Include::None => {}
+            Include::Metadata => row["object"] = metadata_only(item),
+            Include::Object => row["object"] = item.clone(),
+        }
+        row
     });
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns, "rows": rows.collect::<Vec<_>>(),
@@ -251,11 +275,38 @@ mod tests {
         let pod = json!({"metadata": {"name": "p"}, "window": "1s", "containers": [
             {"name": "a", "usage": {"cpu": "1500u", "memory": "1Ki"}}, {"name": "b", "usage": {"cpu": "500u", "memory": "1Ki"}}]});
         let node = json!({"metadata": {"name": "n"}, "window": "2s", "usage": {"cpu": "3n", "memory": "5"}});
-        let table = table(&[pod, node]);
+        let table = table(&[pod, node], Include::Metadata);
         assert_eq!(
             (&table["rows"][0]["cells"], &table["rows"][1]["cells"]),
             (&json!(["p", "2m", "2Ki", "1s"]), &json!(["n", "3n", "5", "2s"]))
         );
+        assert_eq!(
+            table["rows"][0]["object"],
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "p"}})
+        );
+    }
+
+    /// What clients of the generated types ask for first.
+    #[test]
+    fn messages() {
+        let usage = NodeUsage { timestamp: Timestamp::UNIX_EPOCH, window: 1500, node: Amount::default(), pods: Vec::new() };
+        let mut pod = frame("PodMetrics", &usage, None, Some("n"), "p");
+        pod["containers"] = json!([{"name": "c", "usage": amounts(Amount { nano_cores: 5_000_000, working_set: 2048 })}]);
+        let mut node = frame("NodeMetrics", &usage, None, None, "m");
+        node["usage"] = amounts(Amount { nano_cores: 7, working_set: 9 });
+        for (kind, item) in [("PodMetrics", pod), ("NodeMetrics", node)] {
+            let list = json!({"kind": format!("{kind}List"), "apiVersion": "metrics.k8s.io/v1beta1", "metadata": {}, "items": [item.clone()]});
+            for whole in [&item, &list] {
+                let message = crate::api::protobuf::encode(whole.to_string().as_bytes()).expect("a message");
+                let mut read = crate::api::protobuf::decode(&message, None).expect("what was written is read");
+                // An item of a list names no kind in its message.
+                if let Some(item) = read.pointer_mut("/items/0").and_then(Value::as_object_mut) {
+                    item.insert("kind".into(), kind.into());
+                    item.insert("apiVersion".into(), "metrics.k8s.io/v1beta1".into());
+                }
+                assert_eq!(&read, whole);
+            }
+        }
     }
 
     #[test]

@@ -149,10 +149,8 @@ pub(super) fn paths(kind: &KindDoc) -> Vec<Path> {
         return vec![path(collection, "", in_collection, REVIEWS)];
     }
     let item = format!("{collection}/{{name}}");
-    if kind.computed {
-        return vec![path(collection, "", in_collection, EVERYWHERE), path(item, "", in_item, READ)];
-    }
-    let mut paths = vec![path(collection, "", in_collection, COLLECTION), path(item.clone(), "", in_item, ITEM)];
+    let (all, one) = if kind.computed { (EVERYWHERE, READ) } else { (COLLECTION, ITEM) };
+    let mut paths = vec![path(collection, "", in_collection, all), path(item.clone(), "", in_item, one)];
     if kind.namespaced {
         paths.push(path(format!("{root}/{}", kind.resource), "ForAllNamespaces", UNNAMED, EVERYWHERE));
     }
