@@ -52,7 +52,6 @@ use custom::CustomKinds;
 use encryption::{Encryption, EncryptionError, Keeper};
 use http::audit::policy::PolicyError;
 use http::health::SHUTDOWN;
-use http::openapi;
 use http::plain::Readiness;
 use http::{App, ClusterInfo};
 use kinds::KINDS;
@@ -202,7 +201,6 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
     let mut app = App::build(
         registry.clone(),
         ways_in::authenticator(config, token_key(config, &pki)?, registry.store())?,
-        Arc::new(openapi::Live::new(registry.clone())),
         Arc::new(pki.kubelet_client_tls()?),
         ClusterInfo { version: VERSION.into(), server_address: advertised(config).to_string() },
         readiness.clone(),

@@ -29,6 +29,25 @@ async fn extension() -> Https {
             "/openapi/v3" => json(json!({"paths": {"apis/things.example.org/v1": {
                 "serverRelativeURL": "/openapi/v3/apis/things.example.org/v1?hash=A",
             }}})),
+            "/openapi/v2" => json(json!({
+                "swagger": "2.0",
+                "paths": {
+                    "/apis/things.example.org/v1/things": {"get": {
+                        "parameters": [{"$ref": "#/parameters/pretty"}],
+                        "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/org.example.things.v1.Thing"}}},
+                    }},
+                    "/apis/apps/v1/deployments": {"get": {"description": "not theirs"}},
+                },
+                "parameters": {"pretty": {"name": "pretty", "in": "query", "type": "string"}},
+                "definitions": {
+                    "org.example.things.v1.Thing": {"type": "object", "properties": {
+                        "metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+                        "size": {"type": "integer", "minimum": 3},
+                    }},
+                    "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {"description": "as they see it"},
+                    "org.example.Unused": {},
+                },
+            })),
             "/openapi/v3/apis/things.example.org/v1" => json(json!({"openapi": "3.0.0"})),
             THINGS => {
                 let headers: Vec<String> = request
@@ -135,6 +154,25 @@ async fn remote_groups_are_discovered() {
     let index = api.yes("GET", "/openapi/v3", "").await;
     let url = index["paths"]["apis/things.example.org/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
     assert_eq!(api.yes("GET", &url, "").await["openapi"], "3.0.0");
+    // Version 2 is one document: theirs is a part of it, under names of its own where they mean something else.
+    let document = api.yes("GET", "/openapi/v2", "").await;
+    let get = &document["paths"]["/apis/things.example.org/v1/things"]["get"];
+    assert_eq!(get["parameters"], json!([{"name": "pretty", "in": "query", "type": "string"}]));
+    assert_ne!(document["paths"]["/apis/apps/v1/deployments"]["get"]["description"], "not theirs");
+    let definitions = &document["definitions"];
+    let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(definitions[format!("{meta}_v2")], json!({"description": "as they see it"}));
+    assert_eq!(
+        definitions["org.example.things.v1.Thing"]["properties"]["metadata"],
+        json!({"$ref": format!("#/definitions/{meta}_v2")})
+    );
+    assert!(definitions["org.example.Unused"].is_null() && definitions[meta]["type"] == "object");
+    let gnostic = [("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")];
+    let bytes = api.send("admin", "GET", "/openapi/v2", &gnostic, "").await.into_body().collect().await.unwrap().to_bytes();
+    assert!(bytes.windows(27).any(|window| window == b"org.example.things.v1.Thing"));
+    api.yes("DELETE", &format!("{APISERVICES}/v1.things.example.org"), "").await;
+    let document = api.yes("GET", "/openapi/v2", "").await;
+    assert!(document["paths"]["/apis/things.example.org/v1/things"].is_null());
 }
 
 #[tokio::test]
@@ -177,6 +215,7 @@ async fn a_metrics_server_of_ones_own_stays() {
     let own = once(&api, METRICS, reason("Local")).await;
     assert_eq!((&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]), (&json!(100), &json!(100)));
     // In all of these the group is where its priority puts it, and answers, in every form.
+    assert!(api.yes("GET", "/openapi/v3", "").await["paths"]["apis/metrics.k8s.io/v1beta1"].is_object());
     let groups = api.yes("GET", "/apis", "").await["groups"].as_array().unwrap().clone();
     assert_eq!((&groups[0]["name"], &groups[groups.len() - 1]["name"]), (&json!("apiregistration.k8s.io"), &json!("metrics.k8s.io")));
     let nodes = "/apis/metrics.k8s.io/v1beta1/nodes";
@@ -193,6 +232,9 @@ async fn a_metrics_server_of_ones_own_stays() {
     let theirs = r#"{"spec":{"insecureSkipTLSVerify":true,"service":{"name":"metrics-server","namespace":"kube-system"}}}"#;
     assert_eq!(api.ask("admin", "PATCH", &format!("{APISERVICES}/{METRICS}"), &merge, theirs).await.code, 200);
     once(&api, METRICS, reason("ServiceNotFound")).await;
+    let document = api.yes("GET", "/openapi/v2", "").await;
+    assert!(document["paths"][nodes].is_null(), "what is served elsewhere is not described as ours");
+    assert!(api.yes("GET", "/openapi/v3", "").await["paths"]["apis/metrics.k8s.io/v1beta1"].is_null());
     assert_eq!(api.ask("admin", "GET", nodes, &[], "").await.code, 503);
     // The next start mends what it may: this one comes after that of the metrics.
     let spoilt = r#"{"spec":{"versionPriority":1}}"#;

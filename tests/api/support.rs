@@ -17,7 +17,7 @@ use orch::server::callouts::Webhooks;
 use orch::server::controllers::{self, ControllersConfig, ResourceInfo};
 use orch::server::custom::CustomKinds;
 use orch::server::http::plain::Readiness;
-use orch::server::http::{App, AppState, ClusterInfo, OpenApi, Peer, Settings, fairness, openapi, router};
+use orch::server::http::{App, AppState, ClusterInfo, Peer, Settings, fairness, router};
 use orch::server::kinds::KINDS;
 use orch::server::outbound::Outbound;
 use orch::server::pki::{Pki, PkiConfig};
@@ -28,22 +28,6 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
-struct NoDocuments;
-
-impl OpenApi for NoDocuments {
-    fn v2_json(&self) -> Bytes {
-        Bytes::from_static(b"{}")
-    }
-    fn v2_protobuf(&self) -> Bytes {
-        Bytes::new()
-    }
-    fn v3_index(&self) -> Bytes {
-        Bytes::from_static(b"{}")
-    }
-    fn v3(&self, _: &str) -> Option<Bytes> {
-        None
-    }
-}
 
 /// A server; its directory goes with it.
 pub struct Server {
@@ -144,11 +128,9 @@ async fn make(whole: bool, settings: Settings, limits: Limits, disabled: &[&str]
     }
     let registry = Registry::with_parts(store, &KINDS, parts);
     let stopping = CancellationToken::new();
-    let documents: Arc<dyn OpenApi> = if whole { Arc::new(openapi::Live::new(registry.clone())) } else { Arc::new(NoDocuments) };
     let app = App::build(
         registry.clone(),
         authenticator,
-        documents,
         Arc::new(pki.kubelet_client_tls().unwrap()),
         cluster,
         Arc::new(Readiness::new(&[])),

@@ -60,7 +60,7 @@ pub fn set(service: &mut APIService, verdict: &Verdict, now: jiff::Timestamp) {
 }
 
 /// The revisions that a check depends on: of the wanted state of the APIService (its generation is not counted, so all of it but the
-/// status), of its Service, and of the slices.
+/// status), of its Service, and of the slices. The first two say which APIService it is.
 pub(super) fn inputs(state: &Snapshot, service: &APIService, entry: &Entry) -> Vec<u64> {
     let target = service.spec.clone().unwrap_or_default().service.unwrap_or_default();
     let (namespace, name) = (target.namespace.unwrap_or_default(), target.name.unwrap_or_default());

@@ -10,6 +10,7 @@
 //! asks by the front proxy's headers, and decides for itself as well.
 
 pub mod available;
+pub mod documents;
 pub mod local;
 pub mod remote;
 
@@ -33,12 +34,18 @@ use crate::api::{Key, Scope, Status};
 use crate::server::outbound::{CallError, Link, Outbound, Peer, Roots};
 use crate::server::registry::{Part, Registry, User, WriteOptions};
 use crate::server::store::{Entry, Snapshot, Watch};
+use documents::Document;
 use remote::Served;
 
 /// How often an available server is asked again, as upstream's resync.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How often an OpenAPI 2.0 document is asked for, as upstream: making one costs the other server more than a check does.
+const DOCUMENT_EVERY: Duration = Duration::from_secs(60);
 /// How often one that is not.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Of what a check depends on, how many say which APIService it is.
+const WHICH: usize = 2;
 
 /// Knows the remote APIServices. Cheap to clone.
 #[derive(Clone)]
@@ -61,6 +68,9 @@ struct Known {
     checked: Instant,
     available: bool,
     served: Option<Arc<Served>>,
+    /// Its OpenAPI 2.0 document, and when it was asked for last.
+    document: Option<Arc<Document>>,
+    asked: Option<Instant>,
 }
 
 /// A remote APIService for those who merge discovery documents.
@@ -78,6 +88,8 @@ pub struct RemoteVersion {
     pub available: bool,
     /// What it said it serves, when it last answered.
     pub served: Option<Arc<Served>>,
+    /// Its OpenAPI 2.0 document.
+    pub document: Option<Arc<Document>>,
 }
 
 impl Aggregator {
@@ -110,6 +122,7 @@ impl Aggregator {
                     version_priority: spec.version_priority,
                     available: available::is_true(&service),
                     served: known.and_then(|known| known.served.clone()),
+                    document: known.and_then(|known| known.document.clone()),
                 }
             })
             .collect()
@@ -307,12 +320,23 @@ impl Aggregator {
             }
         }
         let available = verdict.available;
-        {
-            let mut known = self.inner.known.write();
-            // What a server said stays known while it is away: it is shown as stale.
-            let served = served.or_else(|| known.get(&name).and_then(|known| known.served.clone()));
-            known.insert(name.clone(), Known { seen, checked: Instant::now(), available, served });
+        // What a server said stays known while it is away: it is shown as stale.
+        // Nothing does that was said where the APIService was another.
+        let same = |before: &Known| before.seen.get(..WHICH) == seen.get(..WHICH);
+        let before = self.inner.known.read().get(&name).cloned().filter(same);
+        let served = served.or_else(|| before.as_ref().and_then(|before| before.served.clone()));
+        let checked = Instant::now();
+        let mut asked = before.as_ref().and_then(|before| before.asked);
+        let mut document = before.and_then(|before| before.document);
+        if available && asked.is_none_or(|asked| asked.elapsed() >= DOCUMENT_EVERY) {
+            asked = Some(checked);
+            match documents::fetch(&self.inner.outbound, &service, document.as_deref()).await {
+                documents::Answer::New(new) => document = Some(Arc::new(new)),
+                documents::Answer::Missing => document = None,
+                documents::Answer::Unchanged => {}
+            }
         }
+        self.inner.known.write().insert(name.clone(), Known { seen, checked, available, served, document, asked });
         if let Err(status) = write(&self.inner.registry, &name, &verdict).await {
             tracing::warn!(name, %status, "the condition of an APIService was not written");
         }

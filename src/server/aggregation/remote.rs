@@ -38,9 +38,18 @@ fn myself() -> User {
 }
 
 /// Reads one document.
-pub(super) async fn fetch(outbound: &Outbound, peer: &Peer, accept: &str) -> Result<Response<Bytes>, CallError> {
-    let request = Request::get(peer.url("")).header(header::ACCEPT, accept).body(Body::empty());
-    let mut request = request.map_err(|error| CallError::Unusable(error.to_string()))?;
+async fn fetch(outbound: &Outbound, peer: &Peer, accept: &str) -> Result<Response<Bytes>, CallError> {
+    fetch_unless(outbound, peer, accept, None).await
+}
+
+/// Reads one document, unless it is the one with this ETag: then the answer is 304.
+pub(super) async fn fetch_unless(outbound: &Outbound, peer: &Peer, accept: &str, etag: Option<&str>) -> Result<Response<Bytes>, CallError> {
+    let request = Request::get(peer.url("")).header(header::ACCEPT, accept);
+    let request = match etag {
+        Some(etag) => request.header(header::IF_NONE_MATCH, etag),
+        None => request,
+    };
+    let mut request = request.body(Body::empty()).map_err(|error| CallError::Unusable(error.to_string()))?;
     identify(request.headers_mut(), &myself());
     outbound.fetch(peer, request, PATIENCE, MOST_READ).await
 }

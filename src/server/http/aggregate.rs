@@ -206,6 +206,7 @@ mod tests {
             version_priority: 10,
             available,
             served: Some(Arc::new(served)),
+            document: None,
         }
     }
 

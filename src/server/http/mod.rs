@@ -80,18 +80,6 @@ use trace::Trace;
 /// Largest request body, as upstream.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
-/// The OpenAPI documents, made elsewhere from the table of kinds.
-pub trait OpenApi: Send + Sync {
-    /// `/openapi/v2` as JSON.
-    fn v2_json(&self) -> Bytes;
-    /// `/openapi/v2` as gnostic protobuf.
-    fn v2_protobuf(&self) -> Bytes;
-    /// `/openapi/v3`.
-    fn v3_index(&self) -> Bytes;
-    /// `/openapi/v3/PATH`, where PATH is such as `apis/apps/v1`.
-    fn v3(&self, group_version_path: &str) -> Option<Bytes>;
-}
-
 /// Facts of the cluster that answers need.
 #[derive(Clone, Debug)]
 pub struct ClusterInfo {
@@ -128,7 +116,7 @@ pub struct App {
     /// Whether.
     pub authority: Arc<Authority>,
     /// OpenAPI documents.
-    pub openapi: Arc<dyn OpenApi>,
+    pub openapi: openapi::Live,
     /// TLS towards kubelets.
     pub kubelet_tls: Arc<rustls::ClientConfig>,
     /// The ways to nodes.
@@ -157,25 +145,10 @@ pub struct App {
 pub type AppState = Arc<App>;
 
 impl App {
-    /// The parts, put together. `stopping` is also given to [`serve`].
-    pub fn new(
-        registry: Registry,
-        authenticator: Authenticator,
-        openapi: Arc<dyn OpenApi>,
-        kubelet_tls: Arc<rustls::ClientConfig>,
-        cluster: ClusterInfo,
-        readiness: Arc<Readiness>,
-        stopping: CancellationToken,
-    ) -> AppState {
-        let app = App::build(registry, authenticator, openapi, kubelet_tls, cluster, readiness, stopping);
-        app.with(Settings::default())
-    }
-
     /// The parts, put together, before anything is chosen: see [`App::with`].
     pub fn build(
         registry: Registry,
         authenticator: Authenticator,
-        openapi: Arc<dyn OpenApi>,
         kubelet_tls: Arc<rustls::ClientConfig>,
         cluster: ClusterInfo,
         readiness: Arc<Readiness>,
@@ -184,10 +157,10 @@ impl App {
         let authority = Arc::new(Authority::default());
         registry.set_authorizer(authority.clone());
         App {
+            openapi: openapi::Live::new(registry.clone()),
             registry,
             authenticator,
             authority,
-            openapi,
             kubelet_tls,
             tunnels: Tunnels::default(),
             cluster,

@@ -15,6 +15,7 @@ mod swagger;
 mod v3;
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 use schemars::{Schema, SchemaGenerator};
 use sha2::{Digest, Sha256};
 
+use crate::server::aggregation::{RemoteVersion, documents};
 use crate::server::registry::strategy::Subresource;
 use crate::server::registry::{KindRef, Registry, same_kinds};
 
@@ -103,11 +105,42 @@ pub enum Name {
     V3(String),
 }
 
+/// A group version that another server serves: this one's kinds of it are not in the v2 document.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// `apis/GROUP/VERSION`.
+    pub root: String,
+    /// Its v2 document, where it is known.
+    pub document: Option<Arc<documents::Document>>,
+}
+
+impl Elsewhere {
+    /// Those of all remote APIServices, the most important first: that is whose names of definitions stay.
+    pub fn of(mut remotes: Vec<RemoteVersion>) -> Vec<Elsewhere> {
+        remotes.sort_by(|a, b| {
+            let rank = |remote: &RemoteVersion| (Reverse(remote.group_priority), remote.group.clone(), Reverse(remote.version_priority));
+            rank(a).cmp(&rank(b))
+        });
+        let one = |remote: RemoteVersion| Elsewhere { root: format!("apis/{}/{}", remote.group, remote.version), document: remote.document };
+        remotes.into_iter().map(one).collect()
+    }
+
+    fn agrees(&self, other: &Elsewhere) -> bool {
+        let documents = match (&self.document, &other.document) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one.agrees(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        documents && self.root == other.root
+    }
+}
+
 /// All documents of a table of kinds.
 pub struct Documents {
     kinds: Vec<KindDoc>,
     /// What `kinds` was made of, if anything.
     rows: Vec<KindRef>,
+    /// What other servers serve, in the order in which it is merged into v2; v3 documents are had from where they are.
+    elsewhere: Vec<Elsewhere>,
     /// What was asked for, compressed.
     made: Mutex<BTreeMap<Name, Document>>,
     /// Hashes of the documents of v3, for the index.
@@ -126,28 +159,37 @@ impl Live {
         Live { registry, present: Mutex::new(Arc::new(Documents::of(Vec::new()))) }
     }
 
-    fn now(&self) -> Arc<Documents> {
+    /// The documents of now; with what is served elsewhere, where that matters.
+    fn now(&self, elsewhere: Option<Vec<Elsewhere>>) -> Arc<Documents> {
         let kinds = self.registry.kinds();
         let mut present = self.present.lock();
-        if !same_kinds(&present.rows, &kinds) {
-            *present = Arc::new(present.changed(&kinds));
+        let elsewhere = elsewhere.unwrap_or_else(|| present.elsewhere.clone());
+        let same = |(one, other): (&Elsewhere, &Elsewhere)| one.agrees(other);
+        let settled = present.elsewhere.len() == elsewhere.len() && present.elsewhere.iter().zip(&elsewhere).all(same);
+        if !settled || !same_kinds(&present.rows, &kinds) {
+            *present = Arc::new(Documents { elsewhere, ..present.changed(&kinds) });
         }
         present.clone()
     }
-}
 
-impl super::OpenApi for Live {
-    fn v2_json(&self) -> Bytes {
-        self.now().v2_json()
+    /// `/openapi/v2` as JSON, with what is served elsewhere.
+    pub fn v2_json(&self, elsewhere: Vec<Elsewhere>) -> Bytes {
+        self.now(Some(elsewhere)).v2_json()
     }
-    fn v2_protobuf(&self) -> Bytes {
-        self.now().v2_protobuf()
+
+    /// The same as gnostic protobuf.
+    pub fn v2_protobuf(&self, elsewhere: Vec<Elsewhere>) -> Bytes {
+        self.now(Some(elsewhere)).v2_protobuf()
     }
-    fn v3_index(&self) -> Bytes {
-        self.now().v3_index()
+
+    /// `/openapi/v3`.
+    pub fn v3_index(&self) -> Bytes {
+        self.now(None).v3_index()
     }
-    fn v3(&self, group_version_path: &str) -> Option<Bytes> {
-        self.now().v3(group_version_path)
+
+    /// `/openapi/v3/PATH`, where PATH is such as `apis/apps/v1`.
+    pub fn v3(&self, group_version_path: &str) -> Option<Bytes> {
+        self.now(None).v3(group_version_path)
     }
 }
 
@@ -173,7 +215,7 @@ impl Documents {
 
     /// The documents of these kinds.
     pub fn of(kinds: Vec<KindDoc>) -> Documents {
-        Documents { kinds, rows: Vec::new(), made: Mutex::default(), hashes: Mutex::default() }
+        Documents { kinds, rows: Vec::new(), elsewhere: Vec::new(), made: Mutex::default(), hashes: Mutex::default() }
     }
 
     /// `/openapi/v2` as JSON.
@@ -215,13 +257,21 @@ impl Documents {
 
     fn make(&self, name: &Name) -> Option<Vec<u8>> {
         match name {
-            Name::V2Json => Some(encode(&swagger::document(&self.kinds))),
-            Name::V2Protobuf => Some(gnostic::encode(&swagger::document(&self.kinds))),
+            Name::V2Json => Some(encode(&self.make_v2())),
+            Name::V2Protobuf => Some(gnostic::encode(&self.make_v2())),
             Name::V3(path) => {
                 let kinds: Vec<KindDoc> = self.kinds.iter().filter(|kind| kind.root() == *path).cloned().collect();
                 (!kinds.is_empty()).then(|| encode(&v3::document(&kinds)))
             }
         }
+    }
+
+    fn make_v2(&self) -> serde_json::Value {
+        let is_here = |kind: &&KindDoc| self.elsewhere.iter().all(|elsewhere| elsewhere.root != kind.root());
+        let kinds: Vec<KindDoc> = self.kinds.iter().filter(is_here).cloned().collect();
+        let mut whole = swagger::document(&kinds);
+        self.elsewhere.iter().filter_map(|elsewhere| elsewhere.document.as_ref()).for_each(|document| document.merge_into(&mut whole));
+        whole
     }
 
     fn make_index(&self) -> Bytes {

@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::json;
 
 use super::negotiate::{clauses, negotiate_document};
+use super::openapi::Elsewhere;
 use super::{Call, aggregate, discovery, health, only, reply, secrets, tunnel};
 use crate::api::Status;
 use crate::api::cluster::node_of_tunnel;
@@ -118,19 +119,20 @@ fn openid(call: &Call) -> Response {
 fn openapi(call: &Call, path: &str) -> Result<Response, Status> {
     let documents = &call.app.openapi;
     let accept = call.accept();
+    let remotes = || call.app.aggregator.get().map(Aggregator::remotes).unwrap_or_default();
     match path {
         "/openapi/v2" => {
+            let elsewhere = Elsewhere::of(remotes());
             let gnostic = "application/com.github.proto-openapi.spec.v2";
             let protobuf = clauses(&accept).first().is_some_and(|clause| clause.media.starts_with(gnostic));
             if protobuf {
                 let content_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-                return Ok(reply::bytes(200, content_type, documents.v2_protobuf()));
+                return Ok(reply::bytes(200, content_type, documents.v2_protobuf(elsewhere)));
             }
-            Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v2_json()))
+            Ok(reply::encoded(200, negotiate_document(&accept)?, documents.v2_json(elsewhere)))
         }
         "/openapi/v3" => {
-            let remotes = call.app.aggregator.get().map(Aggregator::remotes).unwrap_or_default();
-            let index = aggregate::with_documents(documents.v3_index(), &remotes);
+            let index = aggregate::with_documents(documents.v3_index(), &remotes());
             Ok(reply::encoded(200, negotiate_document(&accept)?, index))
         }
         _ => {

@@ -1,4 +1,5 @@
-//! The OpenAPI 2.0 document as protobuf: the messages of `openapi.v2` (gnostic's `openapiv2/OpenAPIv2.proto`) that ours needs.
+//! The OpenAPI 2.0 document as protobuf: the messages of `openapi.v2` (gnostic's `openapiv2/OpenAPIv2.proto`) that ours and those of
+//! extension servers need.
 //!
 //! Clients up to kubectl 1.30 parse this form. A `oneof` is written as a message with optional fields, of which one is set:
 //! on the wire that is the same. Maps are lists of name and value; vendor extensions are YAML text, for which JSON will do.
@@ -52,6 +53,10 @@ struct PathItem {
     post: Option<Operation>,
     #[prost(message, optional, tag = "5")]
     delete: Option<Operation>,
+    #[prost(message, optional, tag = "6")]
+    options: Option<Operation>,
+    #[prost(message, optional, tag = "7")]
+    head: Option<Operation>,
     #[prost(message, optional, tag = "8")]
     patch: Option<Operation>,
     #[prost(message, repeated, tag = "9")]
@@ -62,6 +67,8 @@ struct PathItem {
 struct Operation {
     #[prost(string, repeated, tag = "1")]
     tags: Vec<String>,
+    #[prost(string, tag = "2")]
+    summary: String,
     #[prost(string, tag = "3")]
     description: String,
     #[prost(string, tag = "5")]
@@ -76,6 +83,8 @@ struct Operation {
     responses: Option<Responses>,
     #[prost(string, repeated, tag = "10")]
     schemes: Vec<String>,
+    #[prost(bool, tag = "11")]
+    deprecated: bool,
     #[prost(message, repeated, tag = "13")]
     vendor_extension: Vec<NamedAny>,
 }
@@ -116,6 +125,8 @@ struct NonBodyParameter {
 
 #[derive(Clone, PartialEq, Message)]
 struct QueryParameter {
+    #[prost(bool, tag = "1")]
+    required: bool,
     #[prost(string, tag = "2")]
     place: String,
     #[prost(string, tag = "3")]
@@ -186,18 +197,56 @@ struct Schema {
     reference: String,
     #[prost(string, tag = "2")]
     format: String,
+    #[prost(string, tag = "3")]
+    title: String,
     #[prost(string, tag = "4")]
     description: String,
+    #[prost(message, optional, tag = "5")]
+    default: Option<Any>,
+    #[prost(double, tag = "6")]
+    multiple_of: f64,
+    #[prost(double, tag = "7")]
+    maximum: f64,
+    #[prost(bool, tag = "8")]
+    exclusive_maximum: bool,
+    #[prost(double, tag = "9")]
+    minimum: f64,
+    #[prost(bool, tag = "10")]
+    exclusive_minimum: bool,
+    #[prost(int64, tag = "11")]
+    max_length: i64,
+    #[prost(int64, tag = "12")]
+    min_length: i64,
+    #[prost(string, tag = "13")]
+    pattern: String,
+    #[prost(int64, tag = "14")]
+    max_items: i64,
+    #[prost(int64, tag = "15")]
+    min_items: i64,
+    #[prost(bool, tag = "16")]
+    unique_items: bool,
+    #[prost(int64, tag = "17")]
+    max_properties: i64,
+    #[prost(int64, tag = "18")]
+    min_properties: i64,
     #[prost(string, repeated, tag = "19")]
     required: Vec<String>,
+    #[prost(message, repeated, tag = "20")]
+    values: Vec<Any>,
     #[prost(message, optional, tag = "21")]
     additional_properties: Option<SchemaItem>,
     #[prost(message, optional, tag = "22")]
     kind: Option<Strings>,
     #[prost(message, optional, tag = "23")]
     items: Option<SchemaList>,
+    #[prost(message, repeated, tag = "24")]
+    all_of: Vec<Schema>,
     #[prost(message, optional, tag = "25")]
     properties: Option<Schemas>,
+    #[prost(bool, tag = "27")]
+    read_only: bool,
+    #[prost(message, optional, tag = "30")]
+    example: Option<Any>,
     #[prost(message, repeated, tag = "31")]
     vendor_extension: Vec<NamedAny>,
 }
@@ -276,7 +325,19 @@ fn flag(object: &Object, name: &str) -> bool {
 
 fn extensions(object: &Object) -> Vec<NamedAny> {
     let found = object.iter().filter(|(name, _)| name.starts_with("x-"));
-    found.map(|(name, value)| NamedAny { name: name.clone(), value: Some(Any { yaml: format!("{value}\n") }) }).collect()
+    found.map(|(name, value)| NamedAny { name: name.clone(), value: Some(any(value)) }).collect()
+}
+
+fn any(value: &Value) -> Any {
+    Any { yaml: format!("{value}\n") }
+}
+
+fn number(object: &Object, name: &str) -> f64 {
+    object.get(name).and_then(Value::as_f64).unwrap_or_default()
+}
+
+fn count(object: &Object, name: &str) -> i64 {
+    object.get(name).and_then(Value::as_i64).unwrap_or_default()
 }
 
 fn path_item(item: &Object) -> PathItem {
@@ -286,6 +347,8 @@ fn path_item(item: &Object) -> PathItem {
         put: verb("put"),
         post: verb("post"),
         delete: verb("delete"),
+        options: verb("options"),
+        head: verb("head"),
         patch: verb("patch"),
         parameters: parameters(item),
     }
@@ -301,6 +364,8 @@ fn operation(operation: &Object) -> Operation {
     let responses = operation.get("responses").and_then(Value::as_object);
     Operation {
         tags: texts(operation, "tags"),
+        summary: text(operation, "summary"),
+        deprecated: flag(operation, "deprecated"),
         description: text(operation, "description"),
         operation_id: text(operation, "operationId"),
         produces: texts(operation, "produces"),
@@ -331,7 +396,7 @@ fn parameter(of: &Object) -> Parameter {
             Parameter { body: None, non_body: Some(NonBodyParameter { query: None, path: Some(path) }) }
         }
         _ => {
-            let query = QueryParameter { place, description, name, kind, unique_items };
+            let query = QueryParameter { required, place, description, name, kind, unique_items };
             Parameter { body: None, non_body: Some(NonBodyParameter { query: Some(query), path: None }) }
         }
     }
@@ -345,11 +410,31 @@ fn schemas(named: &Object) -> Schemas {
 fn schema(of: &Object) -> Schema {
     let kind = text(of, "type");
     let item = |value: &Value| SchemaItem { schema: value.as_object().map(schema).map(Box::new), boolean: value.as_bool() };
+    let list = |name: &str| of.get(name).and_then(Value::as_array).into_iter().flatten();
     Schema {
         reference: text(of, "$ref"),
         format: text(of, "format"),
+        title: text(of, "title"),
         description: text(of, "description"),
+        default: of.get("default").map(any),
+        multiple_of: number(of, "multipleOf"),
+        maximum: number(of, "maximum"),
+        exclusive_maximum: flag(of, "exclusiveMaximum"),
+        minimum: number(of, "minimum"),
+        exclusive_minimum: flag(of, "exclusiveMinimum"),
+        max_length: count(of, "maxLength"),
+        min_length: count(of, "minLength"),
+        pattern: text(of, "pattern"),
+        max_items: count(of, "maxItems"),
+        min_items: count(of, "minItems"),
+        unique_items: flag(of, "uniqueItems"),
+        max_properties: count(of, "maxProperties"),
+        min_properties: count(of, "minProperties"),
         required: texts(of, "required"),
+        values: list("enum").map(any).collect(),
+        all_of: list("allOf").filter_map(Value::as_object).map(schema).collect(),
+        read_only: flag(of, "readOnly"),
+        example: of.get("example").map(any),
         additional_properties: of.get("additionalProperties").map(item),
         kind: (!kind.is_empty()).then(|| Strings { value: vec![kind] }),
         items: of.get("items").and_then(Value::as_object).map(|items| SchemaList { schema: vec![schema(items)] }),
