@@ -162,10 +162,7 @@ async fn remote_groups_are_discovered() {
     let definitions = &document["definitions"];
     let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     assert_eq!(definitions[format!("{meta}_v2")], json!({"description": "as they see it"}));
-    assert_eq!(
-        definitions["org.example.things.v1.Thing"]["properties"]["metadata"],
-        json!({"$ref": format!("#/definitions/{meta}_v2")})
-    );
+    assert_eq!(definitions["org.example.things.v1.Thing"]["properties"]["metadata"], json!({"$ref": format!("#/definitions/{meta}_v2")}));
     assert!(definitions["org.example.Unused"].is_null() && definitions[meta]["type"] == "object");
     let gnostic = [("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")];
     let bytes = api.send("admin", "GET", "/openapi/v2", &gnostic, "").await.into_body().collect().await.unwrap().to_bytes();

@@ -28,7 +28,6 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
-
 /// A server; its directory goes with it.
 pub struct Server {
     router: axum::Router,

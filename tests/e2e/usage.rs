@@ -120,11 +120,7 @@ fn usage_is_measured_when_asked() {
     assert!(pod["window"].as_str().unwrap().ends_with('s') && pod["timestamp"].as_str().unwrap().ends_with('Z'), "{pod}");
     let one = cluster.api.get(&format!("{API}/nodes/node-a"));
     assert!(one["kind"] == "NodeMetrics" && one["usage"]["cpu"].is_string() && one["usage"]["memory"].is_string(), "{one}");
-    assert!(
-        stock
-            .fails(&["get", "--raw", &format!("{API}/namespaces/default/pods/none")])
-            .contains("pods \"none\" not found")
-    );
+    assert!(stock.fails(&["get", "--raw", &format!("{API}/namespaces/default/pods/none")]).contains("pods \"none\" not found"));
     let kinds = "-o=jsonpath={.status.conditions[0].reason}";
     assert_eq!(stock.ok(&["get", "apiservice", "v1beta1.metrics.k8s.io", kinds]), "Local");
     for k in [&stock, &own] {

@@ -227,8 +227,10 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_is_kept() {
-        let get = |name: &str| json!({"get": {"parameters": [{"$ref": "#/parameters/p"}, {"$ref": "#/parameters/lost"}],
-            "responses": {"200": {"schema": refer(name)}}}, "parameters": [{"name": "own"}]});
+        let get = |name: &str| {
+            json!({"get": {"parameters": [{"$ref": "#/parameters/p"}, {"$ref": "#/parameters/lost"}],
+            "responses": {"200": {"schema": refer(name)}}}, "parameters": [{"name": "own"}]})
+        };
         let document = json!({
             "paths": {"/apis/a.io/v1/things": get("Thing"), "/apis/a.io/v10/things": get("Other"), "/apis/a.io/": get("Group"), "/version/": {}},
             "parameters": {"p": {"name": "pretty", "in": "query"}},

@@ -26,6 +26,8 @@ const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// First and longest wait before a failed pod is replaced, in seconds.
 const BACKOFF: (i64, i64) = (10, 600);
+/// Why a Job fails.
+const FAILURES: &[&str] = &["BackoffLimitExceeded", "DeadlineExceeded"];
 /// Most pods created in one run.
 const BURST: usize = 500;
 
@@ -191,9 +193,9 @@ impl Run<'_> {
         self.status.active = Some(count(active.len())).filter(|n| *n != 0);
         self.status.ready = Some(count(ready));
         self.status.terminating = Some(count(terminating));
-        let verdict = self.verdict(&active);
-        if let Some((kind, reason, message)) = verdict {
-            self.finish(kind, reason, &message);
+        let ending = self.decided().or_else(|| self.verdict(&active));
+        if let Some((kind, reason, message)) = &ending {
+            self.end(kind, reason, message, active.is_empty() && terminating == 0);
         }
         // The status first: what is noted there makes it safe to let pods go.
         if Some(&self.status) != self.job.status.as_ref() {
@@ -206,7 +208,7 @@ impl Run<'_> {
             let gone = suspended && pods::is_deleting(pod) && !pods::is_terminal(pod);
             gone || pod.metadata.uid.as_ref().is_some_and(|uid| noted.contains(uid))
         });
-        if self.finished_at().is_some() || suspended {
+        if ending.is_some() || suspended {
             self.delete_active();
         } else {
             self.manage(active);
@@ -272,6 +274,8 @@ impl Run<'_> {
             }
         }
         if self.is_indexed() {
+            // Those that a Job has no more, since it was scaled down, do not count.
+            indexes.retain(|index| self.spec.completions.is_none_or(|completions| *index < completions));
             self.status.completed_indexes = Some(show_indexes(&indexes)).filter(|text| !text.is_empty());
         }
         notes.succeeded = notes.succeeded.filter(|list| !list.is_empty());
@@ -298,8 +302,17 @@ impl Run<'_> {
         self.status.failed.unwrap_or(0).saturating_add(count(noted))
     }
 
-    /// Whether the Job is over: condition, reason, message.
-    fn verdict(&mut self, active: &[Arc<Pod>]) -> Option<(&'static str, &'static str, String)> {
+    /// How the Job will end, once its last pods are gone: condition, reason, message.
+    fn decided(&self) -> Option<(&'static str, String, String)> {
+        let decided = |(first, kind): (&str, &'static str)| {
+            let condition = conditions::find(&self.status.conditions, first).filter(|condition| condition.status == "True")?;
+            Some((kind, condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default()))
+        };
+        [("FailureTarget", "Failed"), ("SuccessCriteriaMet", "Complete")].into_iter().find_map(decided)
+    }
+
+    /// The same, of a Job whose end is not decided yet.
+    fn verdict(&mut self, active: &[Arc<Pod>]) -> Option<(&'static str, String, String)> {
         let limit = self.spec.backoff_limit.unwrap_or(6);
         let restarts = |pod: &Arc<Pod>| -> i32 {
             let statuses = pod.status.iter().flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses).flatten());
@@ -308,11 +321,11 @@ impl Run<'_> {
         let in_place = self.spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) == Some("OnFailure");
         let restarted: i32 = if in_place { active.iter().map(restarts).sum() } else { 0 };
         if self.failed() > limit || (in_place && restarted > 0 && restarted >= limit) {
-            return Some(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit".into()));
+            return Some(("Failed", "BackoffLimitExceeded".into(), "Job has reached the specified backoff limit".into()));
         }
         if let (Some(seconds), Some(start)) = (self.spec.active_deadline_seconds, self.status.start_time.as_ref()) {
             match pods::remaining(start.0, seconds, self.view.now()) {
-                None => return Some(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline".into())),
+                None => return Some(("Failed", "DeadlineExceeded".into(), "Job was active longer than specified deadline".into())),
                 wait => self.again = wait,
             }
         }
@@ -321,22 +334,33 @@ impl Run<'_> {
             Some(wanted) => self.succeeded() >= wanted,
         };
         (done && self.spec.suspend != Some(true))
-            .then(|| ("Complete", "CompletionsReached", "Reached expected number of succeeded pods".into()))
+            .then(|| ("Complete", "CompletionsReached".into(), "Reached expected number of succeeded pods".into()))
     }
 
-    fn finish(&mut self, kind: &'static str, reason: &'static str, message: &str) {
+    /// Notes what was decided, and that the Job is over when the `last` pod is gone: a finished Job has none left (KEP-3939).
+    fn end(&mut self, kind: &'static str, reason: &str, message: &str, last: bool) {
         let now = self.view.now();
         let first = if kind == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        conditions::put(&mut self.status.conditions, first, "True", reason, message, now);
+        if conditions::find(&self.status.conditions, first).is_none_or(|condition| condition.status != "True") {
+            conditions::put(&mut self.status.conditions, first, "True", reason, message, now);
+        }
+        if !last {
+            return;
+        }
+        self.status.start_time.get_or_insert_with(|| pods::stamp(now));
         conditions::put(&mut self.status.conditions, kind, "True", reason, message, now);
         if kind == "Complete" {
             self.status.completion_time = Some(pods::stamp(now));
             self.ops.push(Op::normal(self.job, "Completed", "Job completed"));
         } else {
+            // Somebody else may have decided, for a reason of their own.
+            let reason = FAILURES.iter().find(|known| **known == reason).unwrap_or(&"JobFailed");
             self.ops.push(Op::warning(self.job, reason, message));
         }
         // What was noted is final now: nobody counts after the end.
-        self.status.succeeded = Some(self.succeeded()).filter(|n| *n != 0);
+        let (elastic, before) = (self.is_indexed() && self.spec.completions == self.spec.parallelism, self.status.succeeded.unwrap_or(0));
+        let least = if elastic { 0 } else { before };
+        self.status.succeeded = Some(self.succeeded().max(least)).filter(|n| *n != 0);
         self.status.failed = Some(self.failed()).filter(|n| *n != 0);
         self.status.uncounted_terminated_pods = self.status.uncounted_terminated_pods.as_ref().map(|_| Default::default());
         self.status.active = None;
@@ -522,10 +546,30 @@ mod tests {
         world.settle(&Jobs, &key());
         world.wait(Duration::from_secs(6));
         world.settle(&Jobs, &key());
-        assert_eq!((world.all::<Pod>().len(), outcome(&world)), (0, "Failed 0/0 ".into()));
+        assert_eq!((world.all::<Pod>().len(), outcome(&world)), (0, "Failed 0/1 ".into()));
         world.wait(Duration::from_secs(61));
         world.step(&Jobs, &key());
         assert_eq!(world.all::<Job>().len(), 0);
+    }
+
+    /// While pods are ending the end is decided, but not there yet.
+    #[test]
+    fn the_last_pods_go_first() {
+        let mut world = job("completions: 2, parallelism: 2, backoffLimit: 0");
+        world.settle(&Jobs, &key());
+        let names: Vec<String> = world.all::<Pod>().into_iter().filter_map(|pod| pod.metadata.name).collect();
+        world.edit::<Pod>("default", &names[0], |pod| pod.status.get_or_insert_default().phase = Some("Failed".into()));
+        world.edit::<Pod>("default", &names[1], |pod| pod.metadata.finalizers.get_or_insert_default().push("test/held".into()));
+        world.settle(&Jobs, &key());
+        let status = world.one::<Job>("j").status.unwrap();
+        assert_eq!((outcome(&world).as_str(), status.terminating, status.active), ("FailureTarget 0/2 ", Some(1), None));
+        assert!(world.events.iter().all(|event| !event.starts_with("BackoffLimitExceeded")));
+        world.remove(&Key::of::<Pod>("default", &names[1]));
+        world.settle(&Jobs, &key());
+        let status = world.one::<Job>("j").status.unwrap();
+        assert_eq!((outcome(&world).as_str(), status.terminating), ("Failed 0/2 ", Some(0)));
+        assert!(status.conditions.iter().flatten().all(|one| one.reason.as_deref() == Some("BackoffLimitExceeded")));
+        assert!(world.events.iter().any(|event| event.starts_with("BackoffLimitExceeded")));
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl Elsewhere {
             let rank = |remote: &RemoteVersion| (Reverse(remote.group_priority), remote.group.clone(), Reverse(remote.version_priority));
             rank(a).cmp(&rank(b))
         });
-        let one = |remote: RemoteVersion| Elsewhere { root: format!("apis/{}/{}", remote.group, remote.version), document: remote.document };
+        let one =
+            |remote: RemoteVersion| Elsewhere { root: format!("apis/{}/{}", remote.group, remote.version), document: remote.document };
         remotes.into_iter().map(one).collect()
     }
 

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use super::negotiate::{Shape, negotiate};
 use super::table::Include;
 use super::{App, Call, reply, stream};
-use crate::api::{Key, Status};
 use crate::api::quantity::Quantity;
 use crate::api::selector::FieldSelector;
 use crate::api::usage::{Amount, GROUP, NodeUsage, PATH, VERSION};
+use crate::api::{Key, Status};
 use crate::server::auth::Lookup;
 use crate::server::registry::ListOptions;
 
@@ -295,7 +295,8 @@ mod tests {
         let mut node = frame("NodeMetrics", &usage, None, None, "m");
         node["usage"] = amounts(Amount { nano_cores: 7, working_set: 9 });
         for (kind, item) in [("PodMetrics", pod), ("NodeMetrics", node)] {
-            let list = json!({"kind": format!("{kind}List"), "apiVersion": "metrics.k8s.io/v1beta1", "metadata": {}, "items": [item.clone()]});
+            let list =
+                json!({"kind": format!("{kind}List"), "apiVersion": "metrics.k8s.io/v1beta1", "metadata": {}, "items": [item.clone()]});
             for whole in [&item, &list] {
                 let message = crate::api::protobuf::encode(whole.to_string().as_bytes()).expect("a message");
                 let mut read = crate::api::protobuf::decode(&message, None).expect("what was written is read");

@@ -1,11 +1,12 @@
 //! Job: pods that run to completion.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{Affinity, Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::support::path::{Errors, Path};
 use super::support::{duration, print, rules};
-use super::{job_rules, pod, workload};
+use super::{job_rules, job_status_rules, pod, workload};
 use crate::api::{FieldError, names};
 use crate::server::registry::strategy::{Info, Strategy, Subresource};
 
@@ -68,6 +69,10 @@ impl Strategy for Job {
             None => check_hostname(&mut errors, self.metadata.name.as_deref().unwrap_or_default(), &spec),
         }
         errors
+    }
+
+    fn validate_status(&self, old: &Self) -> Errors {
+        job_status_rules::check(self, old)
     }
 
     columns!(Job;
@@ -133,10 +138,15 @@ fn check_hostname(errors: &mut Errors, name: &str, spec: &JobSpec) {
 fn check_update(errors: &mut Errors, path: &Path, spec: &JobSpec, old: &Job) {
     let old_spec = rules::part(&old.spec);
     let indexed = rules::str_of(&spec.completion_mode) == "Indexed";
-    // An indexed job may grow together with its parallelism.
-    let elastic = indexed && spec.completions == spec.parallelism;
-    if spec.completions != old_spec.completions && !elastic {
-        errors.push(FieldError::invalid(path.at("completions"), spec.completions, rules::IMMUTABLE));
+    let was = &old_spec.completions;
+    match (indexed, spec.completions) {
+        (false, _) => rules::immutable(errors, &path.at("completions"), &spec.completions, was),
+        // An indexed job may grow and shrink together with its parallelism.
+        (true, Some(now)) if Some(now) != *was && Some(now) != spec.parallelism => {
+            let why = "can only be modified in tandem with spec.parallelism";
+            errors.push(FieldError::invalid(path.at("completions"), now, why));
+        }
+        (true, _) => {}
     }
     rules::immutable(errors, &path.at("selector"), &spec.selector, &old_spec.selector);
     check_template_update(errors, path, spec, &old_spec, old);
@@ -147,22 +157,40 @@ fn check_update(errors: &mut Errors, path: &Path, spec: &JobSpec, old: &Job) {
     rules::immutable(errors, &path.at("successPolicy"), &spec.success_policy, &old_spec.success_policy);
 }
 
-/// A suspended job that never started may still change where its pods go.
+/// A suspended job whose pods are gone may still change where its next ones go, and what they get (KEP-2926, KEP-5440).
 fn check_template_update(errors: &mut Errors, path: &Path, spec: &JobSpec, old_spec: &JobSpec, old: &Job) {
-    let mut template = spec.template.clone();
-    let suspended = old_spec.suspend == Some(true) && rules::part(&old.status).start_time.is_none();
-    if suspended {
-        let before = rules::part(&old_spec.template.spec).into_owned();
-        let now = template.spec.get_or_insert_default();
-        now.affinity = before.affinity;
-        now.node_selector = before.node_selector;
-        now.tolerations = before.tolerations;
-        now.scheduling_gates = before.scheduling_gates;
-        template.metadata.clone_from(&old_spec.template.metadata);
+    let mut template = old_spec.template.clone();
+    let status = rules::part(&old.status);
+    if old_spec.suspend == Some(true) && (status.start_time.is_none() || status.active.unwrap_or_default() == 0) {
+        template.metadata.clone_from(&spec.template.metadata);
+        allow_changes(template.spec.get_or_insert_default(), &rules::part(&spec.template.spec));
     }
-    if template != old_spec.template {
+    if template != spec.template {
         errors.push(FieldError::invalid(path.at("template"), &spec.template, rules::IMMUTABLE));
     }
+}
+
+/// Takes over what may change.
+fn allow_changes(old: &mut PodSpec, new: &PodSpec) {
+    let node_affinity = new.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
+    let mut affinity = old.affinity.take().unwrap_or_default();
+    affinity.node_affinity = node_affinity;
+    // Nothing and an empty one mean the same, where there was none or only what may change.
+    old.affinity = (affinity != Affinity::default() || new.affinity.is_some()).then_some(affinity);
+    old.node_selector.clone_from(&new.node_selector);
+    old.tolerations.clone_from(&new.tolerations);
+    old.scheduling_gates.clone_from(&new.scheduling_gates);
+    let containers = |list: &mut [Container], new: &[Container]| {
+        for (old, new) in list.iter_mut().zip(new) {
+            let claims = old.resources.take().and_then(|resources| resources.claims);
+            old.resources = new.resources.clone().map(|resources| ResourceRequirements { claims: claims.clone(), ..resources });
+            if claims.is_some() {
+                old.resources.get_or_insert_default().claims = claims;
+            }
+        }
+    };
+    containers(&mut old.containers, &new.containers);
+    containers(old.init_containers.as_deref_mut().unwrap_or_default(), new.init_containers.as_deref().unwrap_or_default());
 }
 
 fn status(job: &Job) -> &'static str {

@@ -151,37 +151,40 @@ fn success_rule(errors: &mut Errors, path: &Path, rule: &SuccessPolicyRule, comp
 }
 
 /// How many indexes a text such as `1,3-5,7` names.
-fn indexes(text: &str, completions: i32) -> Result<i32, String> {
+pub fn indexes(text: &str, completions: i32) -> Result<i32, String> {
+    let (mut last, mut total) = (None, 0);
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (from, to) = index_interval(part, completions)?;
+        last.map_or(Ok(()), |last| increasing(last, from))?;
+        last = Some(to);
+        total += to - from + 1;
+    }
+    Ok(total)
+}
+
+fn increasing(before: i32, now: i32) -> Result<(), String> {
+    if before < now { Ok(()) } else { Err(format!("non-increasing order, previous: {before}, current: {now}")) }
+}
+
+/// The first and last index of a part of such a text.
+pub fn index_interval(part: &str, completions: i32) -> Result<(i32, i32), String> {
     let number = |text: &str| {
         let index: i64 = text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
         let fits = i32::try_from(index).ok().filter(|index| *index < completions);
         fits.ok_or_else(|| format!("too large index: {text:?}"))
     };
-    let order = |before: i32, now: i32| match before < now {
-        true => Ok(()),
-        false => Err(format!("non-increasing order, previous: {before}, current: {now}")),
-    };
-    let (mut last, mut total) = (None, 0);
-    for part in text.split(',').filter(|_| !text.is_empty()) {
-        let parts: Vec<&str> = part.split('-').collect();
-        let (from, to) = match parts.as_slice() {
-            [one] => (number(one)?, number(one)?),
-            [from, to] => {
-                let (from, to) = (number(from)?, number(to)?);
-                order(from, to)?;
-                (from, to)
-            }
-            _ => {
-                return Err(format!(
-                    "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
-                ));
-            }
-        };
-        last.map_or(Ok(()), |last| order(last, from))?;
-        last = Some(to);
-        total += to - from + 1;
+    let parts: Vec<&str> = part.split('-').collect();
+    match parts.as_slice() {
+        [one] => number(one).map(|one| (one, one)),
+        [from, to] => {
+            let (from, to) = (number(from)?, number(to)?);
+            increasing(from, to)?;
+            Ok((from, to))
+        }
+        _ => Err(format!(
+            "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+        )),
     }
-    Ok(total)
 }
 
 fn failure_policy(errors: &mut Errors, path: &Path, spec: &JobSpec) {

@@ -223,6 +223,43 @@ fn rules_of_creation() {
     );
 }
 
+/// A suspended job whose pods are gone may change what its next pods get and where they go, and nothing else of its template.
+#[test]
+fn templates_of_suspended_jobs() {
+    let job = |suspend: bool, status: &str, more: &str, container: &str| {
+        format!(
+            "{{metadata: {{name: j, uid: u}}, spec: {{suspend: {suspend}, selector: {{matchLabels: {{a: b}}}}, manualSelector: true,
+               template: {{metadata: {{labels: {{a: b}}}}, spec: {{restartPolicy: Never, containers: [{{name: c, image: i{container}}}]{more}}}}}}},
+               status: {{{status}}}}}"
+        )
+    };
+    let started = "startTime: '2026-01-01T00:00:00Z'";
+    let resources = ", resources: {limits: {cpu: '1'}}";
+    let affinity = |kind: &str| {
+        format!(
+            ", affinity: {{{kind}: {{requiredDuringSchedulingIgnoredDuringExecution: {}}}}}",
+            match kind {
+                "nodeAffinity" => "{nodeSelectorTerms: [{matchExpressions: [{key: k, operator: Exists}]}]}",
+                _ => "[{topologyKey: zone, labelSelector: {}}]",
+            }
+        )
+    };
+    for (suspend, status, more, container, allowed) in [
+        (true, "", "", resources, true),
+        (true, started, ", nodeSelector: {d: e}", resources, true),
+        (true, &format!("{started}, active: 1"), "", resources, false),
+        (false, "", "", resources, false),
+        (true, "", &affinity("nodeAffinity"), "", true),
+        (true, "", &affinity("podAffinity"), "", false),
+        (true, "", "", ", command: [x]", false),
+        (true, "", ", hostNetwork: true", "", false),
+    ] {
+        let found = update_errors::<Job>(&job(suspend, status, "", ""), &job(suspend, status, more, container));
+        let immutable = found.iter().any(|error| error.starts_with("spec.template: ") && error.ends_with("field is immutable"));
+        assert_eq!((found.is_empty(), immutable), (allowed, !allowed), "{suspend} {status} {more} {container}: {found:?}");
+    }
+}
+
 #[test]
 fn rules_of_updates() {
     fn check<T: Strategy>(old: &str, new: &str, wanted: &[&str]) {

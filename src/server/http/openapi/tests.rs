@@ -220,18 +220,25 @@ fn measured_kinds() {
     let documents = Documents::new(&[]);
     let document = parsed(&documents.v3("apis/metrics.k8s.io/v1beta1").unwrap());
     for (pointer, expect) in [
-        ("/PodMetrics/properties/containers/items/allOf/0/$ref", json!("#/components/schemas/io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics")),
+        (
+            "/PodMetrics/properties/containers/items/allOf/0/$ref",
+            json!("#/components/schemas/io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics"),
+        ),
         ("/PodMetrics/properties/containers/x-kubernetes-list-type", json!("atomic")),
         ("/PodMetrics/properties/window/allOf/0/$ref", json!("#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Duration")),
         ("/PodMetrics/required", json!(["timestamp", "window", "containers"])),
         ("/NodeMetrics/required", json!(["timestamp", "window", "usage"])),
         ("/NodeMetrics/x-kubernetes-group-version-kind/0/kind", json!("NodeMetrics")),
-        ("/NodeMetricsList/properties/items/items/allOf/0/$ref", json!("#/components/schemas/io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics")),
+        (
+            "/NodeMetricsList/properties/items/items/allOf/0/$ref",
+            json!("#/components/schemas/io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics"),
+        ),
     ] {
         let schemas = "/components/schemas/io.k8s.metrics.pkg.apis.metrics.v1beta1.";
         assert_eq!(document.pointer(&format!("{schemas}{}", &pointer[1..])), Some(&expect), "{pointer}");
     }
-    let paths: Vec<&str> = document["paths"].as_object().unwrap().keys().map(|path| &path["/apis/metrics.k8s.io/v1beta1/".len()..]).collect();
+    let paths: Vec<&str> =
+        document["paths"].as_object().unwrap().keys().map(|path| &path["/apis/metrics.k8s.io/v1beta1/".len()..]).collect();
     assert_eq!(paths, ["namespaces/{namespace}/pods", "namespaces/{namespace}/pods/{name}", "nodes", "nodes/{name}", "pods"]);
     let list = &document["paths"]["/apis/metrics.k8s.io/v1beta1/pods"];
     assert_eq!(list["get"]["operationId"], "listMetricsV1beta1PodMetricsForAllNamespaces");
