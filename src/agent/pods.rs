@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::watcher;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::observed::{Instance, Observed, Sandbox};
 use super::plan::containers;
-use super::resize::Verdict;
+use super::qos::Capacity;
+use super::resize::{Allotted, DEFERRED, Verdict, Waiting, serve};
 use super::worker::{Inbox, Message, Worker};
 use super::{AgentConfig, AgentError, Context};
 use crate::client::{Change, changes};
@@ -62,13 +63,15 @@ pub struct Pods {
     host_ports: watch::Sender<Vec<HostPort>>,
     changed: watch::Sender<()>,
     room: watch::Sender<()>,
+    /// Resizes that were refused for now, by the pod's uid. Locked after `all`.
+    waiting: Arc<Mutex<BTreeMap<String, Waiting>>>,
 }
 
 impl Pods {
     /// No pods yet.
     pub fn new(config: Arc<AgentConfig>) -> Pods {
         let (changed, room) = (watch::Sender::new(()), watch::Sender::new(()));
-        Pods { config, all: Arc::default(), host_ports: watch::Sender::new(Vec::new()), changed, room }
+        Pods { config, all: Arc::default(), host_ports: watch::Sender::new(Vec::new()), changed, room, waiting: Arc::default() }
     }
 
     /// The newest pod of this name that is on this node.
@@ -104,17 +107,36 @@ impl Pods {
         self.room.subscribe()
     }
 
-    /// Grants a pod resources, or does not, as is judged beside all other pods as they are allotted; nobody else is granted any meanwhile.
-    pub fn allot(&self, uid: &str, wanted: &Arc<Pod>, judge: impl FnOnce(&[Arc<Pod>]) -> Verdict) -> Verdict {
+    /// Grants a pod that has `have` what it wants, or does not, beside all other pods as they are allotted and in turn with those that wait;
+    /// nobody else is granted any meanwhile.
+    pub fn allot(&self, uid: &str, wanted: &Arc<Pod>, have: &Arc<Pod>, capacity: &Capacity, now: Timestamp) -> Verdict {
+        if Allotted::of(wanted).is_same(&Allotted::of(have)) {
+            self.withdraw(uid);
+            return Verdict::Same;
+        }
         let mut all = self.all.write();
-        let others: Vec<Arc<Pod>> = all.iter().filter(|(other, _)| *other != uid).map(|(_, view)| view.pod.clone()).collect();
-        let verdict = judge(&others);
+        let mut waiting = self.waiting.lock();
+        let since = waiting.get(uid).map_or(now, |before| before.since);
+        waiting.insert(uid.into(), Waiting { wanted: wanted.clone(), since });
+        let mut allotted: BTreeMap<String, Arc<Pod>> = all.iter().map(|(uid, view)| (uid.clone(), view.pod.clone())).collect();
+        allotted.insert(uid.into(), have.clone());
+        let verdict = serve(uid, &waiting, allotted, capacity);
+        if !matches!(&verdict, Verdict::Refuse(pending) if pending.reason == DEFERRED) {
+            waiting.remove(uid);
+        }
         if verdict == Verdict::Grant
             && let Some(view) = all.get_mut(uid)
         {
             view.pod = wanted.clone();
         }
         verdict
+    }
+
+    /// A pod waits for room no more. Others may have been refused in its favour.
+    pub fn withdraw(&self, uid: &str) {
+        if self.waiting.lock().remove(uid).is_some() {
+            self.room.send_replace(());
+        }
     }
 
     /// A worker's word on its pod.
@@ -151,6 +173,7 @@ impl Pods {
     /// A pod is gone.
     pub fn remove(&self, uid: &str) {
         self.all.write().remove(uid);
+        self.waiting.lock().remove(uid);
         self.changed.send_replace(());
         self.room.send_replace(());
         self.update_host_ports();

@@ -2,9 +2,10 @@
 //!
 //! Words: a pod *wants* what its spec says; it is *allotted* what this node granted of that, which is what all of the agent goes by; its
 //! groups were *given* some of that, at first when they were made. A resize is pending while wanted and allotted differ, and in progress
-//! while allotted and given do.
+//! while allotted and given do. Those that *wait* for room are served in turn ([`serve`]).
 //!
 //! Follows KEP-1287, pkg/kubelet/allocation and `doPodResizeAction` (pkg/kubelet/kuberuntime/kuberuntime_manager.go).
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::plan::{containers, is_terminal};
 use super::qos::Capacity;
-use super::resources;
+use super::resources::{self, qos_class};
 use crate::api::amounts::Amounts;
 use crate::api::pod::{Column, whole};
 
@@ -162,6 +163,47 @@ pub fn judge(wanted: &Pod, allotted: &Pod, others: &[Arc<Pod>], node: &Capacity)
         }
     }
     Verdict::Grant
+}
+
+/// A resize that is not decided yet, or waits for room.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The pod as it is wanted.
+    pub wanted: Arc<Pod>,
+    /// When it was first asked for room.
+    pub since: Timestamp,
+}
+
+/// Who is served before whom, the least first: resizes that take nothing more, then pods of higher priority, then those of the class
+/// Guaranteed, then those that wait longer (`sortPendingResizes` of pkg/kubelet/allocation).
+fn rank(waiting: &Waiting, allotted: &Pod) -> (bool, Reverse<i32>, bool, Timestamp) {
+    let requests = |pod: &Pod| pod.spec.as_ref().map(|spec| whole(spec, Column::Requests)).unwrap_or_default();
+    let (want, have) = (requests(&waiting.wanted), requests(allotted));
+    let takes_more = RESIZABLE.iter().any(|name| want.get(name) > have.get(name));
+    let priority = waiting.wanted.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
+    (takes_more, Reverse(priority), qos_class(&waiting.wanted) != "Guaranteed", waiting.since)
+}
+
+/// What is said to the pod `uid` of those that wait, all with their uids, when they are served in turn: there must be room for it now, and
+/// still when those that come before it have what they want. `allotted`: all pods of the node, as far as they were granted.
+pub fn serve(uid: &str, waiting: &BTreeMap<String, Waiting>, mut allotted: BTreeMap<String, Arc<Pod>>, node: &Capacity) -> Verdict {
+    let judge = |turn: &str, wanted: &Pod, allotted: &BTreeMap<String, Arc<Pod>>| {
+        let others: Vec<Arc<Pod>> = allotted.iter().filter(|(uid, _)| *uid != turn).map(|(_, pod)| pod.clone()).collect();
+        allotted.get(turn).map_or(Verdict::Same, |have| judge(wanted, have, &others, node))
+    };
+    let Some(own) = waiting.get(uid) else { return Verdict::Same };
+    let now = judge(uid, &own.wanted, &allotted);
+    if now != Verdict::Grant {
+        return now;
+    }
+    let mut turns: Vec<_> = waiting.iter().filter_map(|(uid, one)| Some((rank(one, allotted.get(uid)?), uid, one))).collect();
+    turns.sort_by(|(one, a, _), (other, b, _)| one.cmp(other).then_with(|| a.cmp(b)));
+    for (_, turn, Waiting { wanted, .. }) in turns.into_iter().take_while(|(_, turn, _)| *turn != uid) {
+        if judge(turn, wanted, &allotted) == Verdict::Grant {
+            allotted.insert(turn.clone(), wanted.clone());
+        }
+    }
+    judge(uid, &own.wanted, &allotted)
 }
 
 /// One change of a group.

@@ -46,6 +46,43 @@ fn verdicts() {
     }
 }
 
+/// There is room for one of those that wait: who gets it?
+#[test]
+fn whose_turn_it_is() {
+    let node = Capacity { cpu: 4000, memory: 1 << 40, pids: 0, huge_pages: Vec::new() };
+    let guaranteed = |cpu: &str| format!("{{limits: {{cpu: {cpu}, memory: 1}}, requests: {{cpu: {cpu}, memory: 1}}}}");
+    let burstable = |cpu: &str| format!("{{requests: {{cpu: {cpu}}}}}");
+    let one = |resources: &str, priority: i32| {
+        Arc::new(pod(&format!("{{priority: {priority}, containers: [{{name: a, resources: {resources}}}]}}")))
+    };
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    // Each: what it is, its priority, what it wants, since when. All have one core.
+    type Wish = (bool, i32, &'static str, i64);
+    for (first, second, winner) in [
+        ((false, 0, "3", 1), (false, 0, "3", 2), "a"),
+        ((false, 0, "3", 2), (false, 0, "3", 1), "b"),
+        ((false, 0, "3", 1), (true, 0, "3", 2), "b"),
+        ((true, 0, "3", 1), (false, 5, "3", 2), "b"),
+        // What takes nothing goes first, but makes room only when it is done.
+        ((false, 9, "3500m", 1), (false, 0, "500m", 2), "b"),
+        ((false, 0, "2", 2), (false, 0, "2", 1), "a b"),
+        // Who can't be served holds nobody up.
+        ((false, 9, "3500m", 1), (false, 0, "2", 2), "b"),
+    ] as [(Wish, Wish, &str); 7]
+    {
+        let make =
+            |guaranteed_class: bool, cpu: &str, priority| one(&if guaranteed_class { guaranteed(cpu) } else { burstable(cpu) }, priority);
+        let (mut waiting, mut allotted) = (BTreeMap::new(), BTreeMap::new());
+        for (uid, (class, priority, wanted, since)) in [("a", first), ("b", second)] {
+            waiting.insert(uid.to_owned(), Waiting { wanted: make(class, wanted, priority), since: at(since) });
+            allotted.insert(uid.to_owned(), make(class, "1", priority));
+        }
+        let granted: Vec<&str> =
+            ["a", "b"].into_iter().filter(|uid| serve(uid, &waiting, allotted.clone(), &node) == Verdict::Grant).collect();
+        assert_eq!(granted.join(" "), winner, "{first:?} {second:?}");
+    }
+}
+
 fn given(pod: &Pod) -> Given {
     let all = Allotted::of(pod);
     Given { containers: all.containers.clone(), group: Some(all) }

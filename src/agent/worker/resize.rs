@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Worker;
 use crate::agent::observed::{Instance, Sandbox};
 use crate::agent::plan::{containers, later};
-use crate::agent::resize::{Allotted, DEFERRED, Given, Pending, Verdict, is_due, is_group_due, judge, told};
+use crate::agent::resize::{Allotted, DEFERRED, Given, Pending, Verdict, is_due, is_group_due, told};
 use crate::agent::resources::qos_class;
 use crate::runtime::Runtime;
 
@@ -78,11 +78,13 @@ impl<R: Runtime> Worker<R> {
     /// Gives the pod what it wants, if there is room for that, and otherwise leaves it what it has.
     pub(super) fn consider(&mut self) {
         let (wanted, job) = (self.wanted.clone(), self.job.clone());
-        let capacity = &job.context.capacity;
         let verdict = match wanted.metadata.deletion_timestamp.is_some() || crate::agent::plan::is_terminal(&wanted) {
             // Nothing of it is changed any more.
-            true => None,
-            false => Some(self.pods.allot(job.uid(), &wanted, |others| judge(&wanted, &job.pod, others, capacity))),
+            true => {
+                self.pods.withdraw(job.uid());
+                None
+            }
+            false => Some(self.pods.allot(job.uid(), &wanted, &job.pod, &job.context.capacity, self.now())),
         };
         match verdict {
             Some(Verdict::Same) => {
