@@ -8,7 +8,7 @@ use kube::Api;
 
 use super::error::{Error, Result};
 use super::exec::{allocate, interact, params, refuse_finished};
-use super::flags::duration;
+use super::flags::{Streams, duration};
 use super::pods;
 use super::session::{Session, from_kube};
 use super::verb::Verb;
@@ -21,15 +21,8 @@ pub struct Attach {
     /// Container
     #[arg(short = 'c', long)]
     pub container: Option<String>,
-    /// Pass standard input on
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Standard input is a terminal
-    #[arg(short = 't', long)]
-    pub tty: bool,
-    /// Only print the process's own output
-    #[arg(short = 'q', long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub streams: Streams,
     /// How long to wait for a pod
     #[arg(long, default_value = "1m", value_parser = duration)]
     pub pod_running_timeout: Duration,
@@ -43,13 +36,14 @@ impl Verb for Attach {
         let pod = pods::one(session, &self.words, self.pod_running_timeout).await?;
         refuse_finished(&pod)?;
         let container = pods::container(session, &pod, self.container.as_deref())?;
-        attach(session, &pod, &container, self.stdin, self.tty, self.quiet).await
+        attach(session, &pod, &container, self.streams).await
     }
 }
 
 /// Connects our streams with a container's, with input and with a terminal where they are wanted and the container has them. The result is
 /// its exit code.
-pub async fn attach(session: &Session, pod: &serde_json::Value, container: &str, stdin: bool, tty: bool, quiet: bool) -> Result<i32> {
+pub async fn attach(session: &Session, pod: &serde_json::Value, container: &str, streams: Streams) -> Result<i32> {
+    let Streams { stdin, tty, quiet } = streams;
     let own = pods::find(pod, container);
     let has = |field: &str| own.is_some_and(|own| own[field] == true);
     let (namespace, name) = pods::place(pod);

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{Error, Result};
-use super::flags::duration;
+use super::flags::{Streams, duration};
 use super::pods;
 use super::session::{Session, from_kube};
 use super::terminal;
@@ -32,15 +32,8 @@ pub struct Exec {
     /// Container
     #[arg(short = 'c', long)]
     pub container: Option<String>,
-    /// Pass standard input on
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Standard input is a terminal
-    #[arg(short = 't', long)]
-    pub tty: bool,
-    /// Only print the command's own output
-    #[arg(short = 'q', long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub streams: Streams,
     /// How long to wait for a pod
     #[arg(long, default_value = "1m", value_parser = duration)]
     pub pod_running_timeout: Duration,
@@ -66,11 +59,12 @@ impl Verb for Exec {
         let pod = pods::one(session, &self.words, self.pod_running_timeout).await?;
         refuse_finished(&pod)?;
         let container = pods::container(session, &pod, self.container.as_deref())?;
-        let tty = allocate(session, self.tty, self.stdin);
-        let params = params(&container, self.stdin, tty);
+        let Streams { stdin, tty, .. } = self.streams;
+        let tty = allocate(session, tty, stdin);
+        let params = params(&container, stdin, tty);
         let (namespace, name) = pods::place(&pod);
         let process = start(session, namespace, name, &self.command, &params).await?;
-        interact(session, process, self.stdin, tty).await
+        interact(session, process, stdin, tty).await
     }
 }
 

@@ -5,6 +5,20 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+/// Flags of verbs that connect our streams with a container's.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Streams {
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Standard input is a terminal
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// Only print the container's own output
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+}
+
 /// Flags that every verb accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::workloads::cluster;
 use crate::skip;
+use crate::support::cluster::Cluster;
 use crate::support::kubectl::Kubectl;
 use crate::support::step;
 use crate::support::terminal::Terminal;
@@ -41,6 +42,23 @@ spec:
 fn state(pod: &Value, name: &str) -> Value {
     let all = pod["status"]["ephemeralContainerStatuses"].as_array();
     all.into_iter().flatten().find(|status| status["name"] == name).map(|status| status["state"].clone()).unwrap_or_default()
+}
+
+/// The pod that looks into a node.
+fn node_debugger(cluster: &Cluster) -> Value {
+    let pods = cluster.api.get("/api/v1/namespaces/default/pods");
+    let of_node = |pod: &&Value| pod["metadata"]["name"].as_str().unwrap().starts_with("node-debugger-node-a-");
+    pods["items"].as_array().unwrap().iter().find(of_node).expect("a pod that looks into the node").clone()
+}
+
+/// What is the same in all pods that were made alike.
+fn plain_spec(pod: &Value) -> Value {
+    let mut spec = pod["spec"].clone();
+    let stays = |one: &Value| !one["name"].as_str().unwrap().starts_with("kube-api-access-");
+    for list in ["/volumes", "/containers/0/volumeMounts"] {
+        spec.pointer_mut(list).and_then(Value::as_array_mut).unwrap().retain(stays);
+    }
+    spec
 }
 
 #[test]
@@ -104,6 +122,33 @@ fn a_pod_is_looked_into() {
     own.ok(&["exec", "short", "-c", "main", "--", "touch", "/end"]);
     assert_eq!(cluster.api.finished(WAIT, "short"), "Succeeded");
     cluster.api.pod(WAIT, "short", "late was ended", |pod| state(pod, "late")["terminated"].is_object());
+
+    step("into the node, as the stock client does");
+    let dir = tempfile::tempdir().unwrap();
+    let custom = dir.path().join("custom.yaml");
+    std::fs::write(&custom, "env: [{name: COLOUR, value: red}]\nsecurityContext: {readOnlyRootFilesystem: true}\n").unwrap();
+    let custom = format!("--custom={}", custom.display());
+    for profile in ["legacy", "general", "baseline", "restricted", "netadmin", "sysadmin"] {
+        let profile = format!("--profile={profile}");
+        let mut specs = Vec::new();
+        for k in [&stock, &own] {
+            k.ok(&["debug", "node/node-a", IMAGE, "-q", &profile, &custom, "--", "test", "-e", "/host/etc"]);
+            let pod = node_debugger(&cluster);
+            own.ok(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap(), "--force", "--grace-period=0"]);
+            specs.push(plain_spec(&pod));
+        }
+        assert_eq!(specs[0], specs[1], "{profile}");
+    }
+    let seen =
+        own.ok(&["debug", "node/node-a", IMAGE, "-i", "--profile=sysadmin", "--", "sh", "-c", "test -e /host/proc; echo $? $(pidof orch)"]);
+    let (told, seen) = seen.split_once('\n').unwrap();
+    assert!(
+        told.starts_with("Creating debugging pod node-debugger-node-a-") && told.ends_with(" with container debugger on node node-a."),
+        "{told}"
+    );
+    assert!(seen.starts_with("0 ") && seen.trim().len() > 2, "the node's files and processes are seen: {seen}");
+    let pod = node_debugger(&cluster);
+    own.ok(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap()]);
 
     step("a restart starts nothing again");
     let started = state(&cluster.api.get("/api/v1/namespaces/default/pods/watched"), "seer");

@@ -1,8 +1,11 @@
-//! `debug`: looks into a pod, by an ephemeral container in it or by a copy of it.
+//! `debug`: looks into a pod, by an ephemeral container in it or by a copy of it; or into a node, by a pod on it.
 //!
-//! Follows `kubectl/pkg/cmd/debug/debug.go`. What is made is decided by [`Debug::ephemeral`] and [`Debug::copy`], pure functions of the pod;
-//! nodes and `--custom` are not supported.
+//! Follows `kubectl/pkg/cmd/debug/debug.go`. What is made is decided by [`Debug::ephemeral`], [`Debug::copy`] and [`Debug::on_node`], pure
+//! functions of what is looked into.
+mod custom;
 mod profile;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use futures::TryStreamExt;
@@ -11,17 +14,19 @@ use serde_json::{Value, json};
 
 use super::attach;
 use super::error::{Error, Result};
+use super::flags::Streams;
 use super::logs::Logs;
 use super::pods;
 use super::session::{JSON, Session, escape, with_query};
 use super::target;
 use super::verb::Verb;
+use custom::Custom;
 use profile::{Keep, Profile};
 
 /// Flags of `debug`.
 #[derive(Args, Clone, Debug)]
 pub struct Debug {
-    /// POD, or pod/NAME
+    /// POD, pod/NAME or node/NAME
     pub words: Vec<String>,
     /// Image of the container to debug with
     #[arg(long)]
@@ -35,15 +40,8 @@ pub struct Debug {
     /// Wait for the container and attach to it; with -i unless false
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub attach: Option<bool>,
-    /// Keep standard input open
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// With a terminal
-    #[arg(short = 't', long)]
-    pub tty: bool,
-    /// Say less
-    #[arg(short = 'q', long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub streams: Streams,
     /// NAME=VALUE
     #[arg(long, value_delimiter = ',')]
     pub env: Vec<String>,
@@ -56,6 +54,9 @@ pub struct Debug {
     /// What the container may do
     #[arg(long, value_enum, default_value = "legacy")]
     pub profile: Profile,
+    /// File with a part of a container's spec, JSON or YAML, that goes over the profile
+    #[arg(long, value_name = "FILE")]
+    pub custom: Option<PathBuf>,
     /// Make a copy of the pod, of this name
     #[arg(long)]
     pub copy_to: Option<String>,
@@ -80,11 +81,12 @@ pub struct Debug {
 
 impl Verb for Debug {
     const NAME: &'static str = "debug";
-    const ABOUT: &'static str = "Look into a pod with a container added to it, or with a copy of it";
+    const ABOUT: &'static str = "Look into a pod with a container added to it or with a copy of it, or into a node with a pod on it";
 
     async fn run(self, session: &Session) -> Result<i32> {
         self.check()?;
-        if self.target.is_some() && !self.quiet {
+        let custom = self.custom.as_deref().map(Custom::read).transpose()?;
+        if self.target.is_some() && !self.streams.quiet {
             let name = self.target.as_deref().unwrap_or_default();
             session.line(&format!(
                 "Targeting container {name:?}. If you don't see processes from this container it may be because the container runtime \
@@ -98,18 +100,29 @@ impl Verb for Debug {
             );
         }
         let mut code = 0;
-        for pod in self.pods(session).await? {
-            let name = self.name(session, &pod)?;
-            let made = match &self.copy_to {
-                Some(_) => self.make_copy(session, &pod, &name).await?,
-                None => self.add(session, &pod, &name).await?,
+        for found in self.found(session).await? {
+            let (made, name) = match found["kind"] == "Node" {
+                true => self.make_on_node(session, &found, custom.as_ref()).await?,
+                false => {
+                    let name = self.name(session, &found)?;
+                    let made = match &self.copy_to {
+                        Some(_) => self.make_copy(session, &found, &name, custom.as_ref()).await?,
+                        None => self.add(session, &found, &name, custom.as_ref()).await?,
+                    };
+                    (made, name)
+                }
             };
-            if self.attach.unwrap_or(self.stdin) && pods::find(&made, &name).is_some() {
+            if self.attach.unwrap_or(self.streams.stdin) && pods::find(&made, &name).is_some() {
                 code = self.attach(session, &made, &name).await?;
             }
         }
         Ok(code)
     }
+}
+
+/// Five characters at random.
+fn suffix() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..5].to_owned()
 }
 
 impl Debug {
@@ -120,7 +133,7 @@ impl Debug {
         if self.attach == Some(true) && self.image.is_none() && self.container.is_none() {
             return Error::usage("you must specify --container or create a new container using --image in order to attach.");
         }
-        if self.tty && !self.stdin {
+        if self.streams.tty && !self.streams.stdin {
             return Error::usage("-i/--stdin is required for containers with -t/--tty=true");
         }
         let copies = self.copy_to.is_some();
@@ -146,7 +159,8 @@ impl Debug {
         Ok(())
     }
 
-    async fn pods(&self, session: &Session) -> Result<Vec<Value>> {
+    /// The pods and nodes that are named.
+    async fn found(&self, session: &Session) -> Result<Vec<Value>> {
         let mut found = Vec::new();
         let words: Vec<Vec<String>> = match self.words.iter().any(|word| word.contains('/')) {
             true => vec![self.words.clone()],
@@ -154,10 +168,12 @@ impl Debug {
         };
         for words in words {
             for target in target::resolve(session, &words, false).await? {
-                if target.resource.kind != "Pod" {
-                    return Error::usage(format!("{} is not supported by debug: only pods are", target.resource.qualified()));
+                if !["Pod", "Node"].contains(&&*target.resource.kind) {
+                    return Error::usage(format!("{:?} not supported by debug", target.resource.qualified()));
                 }
-                found.push(session.get(&target.path(), JSON).await?);
+                let mut object = session.get(&target.path(), JSON).await?;
+                object["kind"] = target.resource.kind.as_str().into();
+                found.push(object);
             }
         }
         Ok(found)
@@ -172,12 +188,12 @@ impl Debug {
             return Ok(String::new());
         }
         let name = loop {
-            let name = format!("debugger-{}", &uuid::Uuid::new_v4().simple().to_string()[..5]);
+            let name = format!("debugger-{}", suffix());
             if pods::find(pod, &name).is_none() {
                 break name;
             }
         };
-        if !self.quiet {
+        if !self.streams.quiet {
             session.line(&format!("Defaulting debug container name to {name}."))?;
         }
         Ok(name)
@@ -204,23 +220,50 @@ impl Debug {
                 container[field] = value.as_str().into();
             }
         }
-        (container["stdin"], container["tty"]) = (self.stdin.into(), self.tty.into());
+        if let Some(fields) = container.as_object_mut() {
+            // As Go writes them: what is false is left out.
+            for (field, wanted) in [("stdin", self.streams.stdin), ("tty", self.streams.tty)] {
+                fields.remove(field);
+                fields.extend(wanted.then(|| (field.to_owned(), true.into())));
+            }
+        }
         Ok(())
     }
 
     /// The ephemeral container for a pod.
-    fn ephemeral(&self, name: &str) -> Result<Value> {
+    fn ephemeral(&self, name: &str, custom: Option<&Custom>) -> Result<Value> {
         let mut container = json!({"name": name, "terminationMessagePolicy": "File"});
         self.apply(&mut container)?;
         if let Some(target) = &self.target {
             container["targetContainerName"] = target.as_str().into();
         }
-        self.profile.apply(&mut container);
+        self.allow(&mut container, custom)?;
         Ok(container)
     }
 
+    /// What the profile and a file say of a container.
+    fn allow(&self, container: &mut Value, custom: Option<&Custom>) -> Result<()> {
+        self.profile.apply(container);
+        custom.map_or(Ok(()), |custom| custom.apply(container))
+    }
+
+    /// The pod that looks into a node: in its namespaces, with its files at `/host`, as far as the profile allows; it goes where no other would.
+    fn on_node(&self, node: &str, pod: &str, custom: Option<&Custom>) -> Result<Value> {
+        let name = self.container.as_deref().unwrap_or("debugger");
+        let mut container = json!({"name": name, "terminationMessagePolicy": "File"});
+        self.apply(&mut container)?;
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
+            "spec": {"nodeName": node, "restartPolicy": "Never", "tolerations": [{"operator": "Exists"}]},
+        });
+        self.profile.open_node(&mut pod["spec"], &mut container);
+        custom.map_or(Ok(()), |custom| custom.apply(&mut container))?;
+        pod["spec"]["containers"] = json!([container]);
+        Ok(pod)
+    }
+
     /// The copy of a pod, where the container of this name is changed or added.
-    fn copy(&self, pod: &Value, name: &str) -> Result<Value> {
+    fn copy(&self, pod: &Value, name: &str, custom: Option<&Custom>) -> Result<Value> {
         let mut copy = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.copy_to}, "spec": pod["spec"]});
         for field in ["namespace", "labels", "annotations"] {
             if !pod["metadata"][field].is_null() {
@@ -250,11 +293,11 @@ impl Debug {
         }
         if let Some(at) = containers.iter().position(|container| container["name"] == name) {
             self.apply(&mut containers[at])?;
-            self.profile.apply(&mut containers[at]);
+            self.allow(&mut containers[at], custom)?;
         } else if self.image.is_some() {
             let mut container = json!({"name": name, "terminationMessagePolicy": "File"});
             self.apply(&mut container)?;
-            self.profile.apply(&mut container);
+            self.allow(&mut container, custom)?;
             containers.push(container);
         } else if !images.is_empty() {
             return Ok(copy);
@@ -265,18 +308,32 @@ impl Debug {
         Ok(copy)
     }
 
-    async fn add(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
+    async fn make_on_node(&self, session: &Session, node: &Value, custom: Option<&Custom>) -> Result<(Value, String)> {
+        let node = node["metadata"]["name"].as_str().unwrap_or_default();
+        let name = format!("node-debugger-{node}-{}", suffix());
+        let pod = self.on_node(node, &name, custom)?;
+        let container = pod["spec"]["containers"][0]["name"].as_str().unwrap_or_default().to_owned();
+        if !self.streams.quiet {
+            session.line(&format!("Creating debugging pod {name} with container {container} on node {node}."))?;
+        }
+        let path = format!("/api/v1/namespaces/{}/pods", escape(&session.namespace().await?));
+        let made = session.change(Method::POST, &with_query(&path, &[("fieldManager", "kubectl-debug")]), &pod).await?;
+        Ok((made, container))
+    }
+
+    async fn add(&self, session: &Session, pod: &Value, name: &str, custom: Option<&Custom>) -> Result<Value> {
         let (namespace, pod_name) = pods::place(pod);
         let path = format!("/api/v1/namespaces/{}/pods/{}/ephemeralcontainers", escape(namespace), escape(pod_name));
-        let patch = json!({"spec": {"ephemeralContainers": [self.ephemeral(name)?]}});
+        let patch = json!({"spec": {"ephemeralContainers": [self.ephemeral(name, custom)?]}});
         let path = with_query(&path, &[("fieldManager", "kubectl-debug")]);
         session.change_as(Method::PATCH, &path, "application/strategic-merge-patch+json", &patch).await
     }
 
-    async fn make_copy(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
+    async fn make_copy(&self, session: &Session, pod: &Value, name: &str, custom: Option<&Custom>) -> Result<Value> {
         let (namespace, pod_name) = pods::place(pod);
         let path = format!("/api/v1/namespaces/{}/pods", escape(namespace));
-        let made = session.change(Method::POST, &with_query(&path, &[("fieldManager", "kubectl-debug")]), &self.copy(pod, name)?).await?;
+        let made =
+            session.change(Method::POST, &with_query(&path, &[("fieldManager", "kubectl-debug")]), &self.copy(pod, name, custom)?).await?;
         if self.replace {
             let old = format!("{path}/{}", escape(pod_name));
             session.change(Method::DELETE, &with_query(&old, &[("gracePeriodSeconds", "0")]), &Value::Null).await?;
@@ -290,7 +347,7 @@ impl Debug {
         let (_, pod_name) = pods::place(&pod);
         let ended = pods::status(&pod, name).is_some_and(|status| !status["state"]["terminated"].is_null());
         if !ended {
-            match attach::attach(session, &pod, name, self.stdin, self.tty, self.quiet).await {
+            match attach::attach(session, &pod, name, self.streams).await {
                 Err(error) if !error.is_broken_pipe() => {
                     let why = error.plain();
                     session.note(&format!("warning: couldn't attach to pod/{pod_name}, falling back to streaming logs: {why}"));
@@ -320,7 +377,7 @@ impl Debug {
                     return Ok(event.object);
                 }
                 let why = status["state"]["waiting"]["message"].as_str().unwrap_or_default();
-                if !self.quiet && !why.is_empty() && why != told {
+                if !self.streams.quiet && !why.is_empty() && why != told {
                     session.note(&format!("Warning: container {name}: {why}"));
                     told = why.into();
                 }
@@ -347,7 +404,7 @@ mod tests {
     #[test]
     fn ephemeral_containers() {
         for (line, want) in [
-            ("p --image=x", "{name: d, terminationMessagePolicy: File, image: x, stdin: false, tty: false}"),
+            ("p --image=x", "{name: d, terminationMessagePolicy: File, image: x}"),
             (
                 "p --image=x --target=a -it --env=A=b --image-pull-policy=Never --profile=general -- sh -c x",
                 "{name: d, terminationMessagePolicy: File, image: x, imagePullPolicy: Never, stdin: true, tty: true, command: [sh, -c, x],
@@ -355,13 +412,13 @@ mod tests {
             ),
             (
                 "p --image=x --arguments-only --profile=restricted -- y",
-                "{name: d, terminationMessagePolicy: File, image: x, stdin: false, tty: false, args: [y], securityContext: {runAsNonRoot: true,
+                "{name: d, terminationMessagePolicy: File, image: x, args: [y], securityContext: {runAsNonRoot: true,
                   capabilities: {drop: [ALL]}, allowPrivilegeEscalation: false, seccompProfile: {type: RuntimeDefault}}}",
             ),
         ] {
             let debug = debug(line);
             debug.check().unwrap();
-            assert_eq!(debug.ephemeral("d").unwrap(), yaml(want), "{line}");
+            assert_eq!(debug.ephemeral("d", None).unwrap(), yaml(want), "{line}");
         }
     }
 
@@ -376,7 +433,7 @@ mod tests {
                 "p --copy-to=c --image=y --share-processes",
                 "{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: n}, spec: {shareProcessNamespace: true, containers: [
                   {name: a, image: x, args: [q], livenessProbe: {}},
-                  {name: d, terminationMessagePolicy: File, image: y, stdin: false, tty: false}]}}",
+                  {name: d, terminationMessagePolicy: File, image: y}]}}",
             ),
             (
                 "p --copy-to=c --set-image=*=z",
@@ -387,15 +444,45 @@ mod tests {
                 "p --copy-to=c -c d --same-node --image=y --profile=sysadmin --keep-labels",
                 "{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: n, labels: {a: b}}, spec: {nodeName: k, shareProcessNamespace: true,
                   containers: [{name: a, image: x, args: [q]},
-                  {name: d, terminationMessagePolicy: File, image: y, stdin: false, tty: false, securityContext: {privileged: true}}]}}",
+                  {name: d, terminationMessagePolicy: File, image: y, securityContext: {privileged: true}}]}}",
             ),
         ] {
             let debug = debug(line);
             debug.check().unwrap();
-            assert_eq!(debug.copy(&pod, "d").unwrap(), yaml(want), "{line}");
+            assert_eq!(debug.copy(&pod, "d", None).unwrap(), yaml(want), "{line}");
         }
-        let changed = debug("p --copy-to=c -c a -i -- sh").copy(&pod, "a").unwrap();
-        assert_eq!(changed["spec"]["containers"], yaml("[{name: a, image: x, livenessProbe: {}, command: [sh], stdin: true, tty: false}]"));
+        let changed = debug("p --copy-to=c -c a -i -- sh").copy(&pod, "a", None).unwrap();
+        assert_eq!(changed["spec"]["containers"], yaml("[{name: a, image: x, livenessProbe: {}, command: [sh], stdin: true}]"));
+    }
+
+    #[test]
+    fn pods_on_nodes() {
+        let frame = |name: &str, container: &str, spec: &str| {
+            yaml(&format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{nodeName: k, restartPolicy: Never, tolerations: [{{operator: Exists}}],
+                  containers: [{{name: {name}, terminationMessagePolicy: File, image: x{container}}}]{spec}}}}}"
+            ))
+        };
+        let (namespaces, volume) =
+            (", hostNetwork: true, hostPID: true, hostIPC: true", ", volumes: [{name: host-root, hostPath: {path: /}}]");
+        let mount = ", volumeMounts: [{mountPath: /host, name: host-root}]";
+        let whole = format!("{namespaces}{volume}");
+        let restricted = ", securityContext: {runAsNonRoot: true, capabilities: {drop: [ALL]}, allowPrivilegeEscalation: false,
+                            seccompProfile: {type: RuntimeDefault}}";
+        for (profile, container, spec) in [
+            ("legacy", mount.to_owned(), &*whole),
+            ("general", mount.to_owned(), &*whole),
+            ("sysadmin", format!("{mount}, securityContext: {{privileged: true}}"), &*whole),
+            ("netadmin", ", securityContext: {capabilities: {add: [NET_ADMIN, NET_RAW]}}".to_owned(), namespaces),
+            ("baseline", String::new(), ""),
+            ("restricted", restricted.to_owned(), ""),
+        ] {
+            let debug = debug(&format!("node/k --image=x --profile={profile}"));
+            debug.check().unwrap();
+            assert_eq!(debug.on_node("k", "p", None).unwrap(), frame("debugger", &container, spec), "{profile}");
+        }
+        let named = debug("node/k --image=x -c other --profile=baseline -- sh").on_node("k", "p", None).unwrap();
+        assert_eq!(named, frame("other", ", command: [sh]", ""));
     }
 
     #[test]

@@ -66,6 +66,24 @@ impl Profile {
         }
     }
 
+    /// Gives a pod what the profile allows of its node: its namespaces, and its files at `/host` in the container. The general profile adds no
+    /// capability there.
+    pub fn open_node(self, spec: &mut Value, container: &mut Value) {
+        if self != Profile::General {
+            self.apply(container);
+        }
+        if matches!(self, Profile::Baseline | Profile::Restricted) {
+            return;
+        }
+        for namespace in ["hostNetwork", "hostPID", "hostIPC"] {
+            spec[namespace] = true.into();
+        }
+        if self != Profile::Netadmin {
+            spec["volumes"] = json!([{"name": "host-root", "hostPath": {"path": "/"}}]);
+            container["volumeMounts"] = json!([{"mountPath": "/host", "name": "host-root"}]);
+        }
+    }
+
     /// Takes from a copy what it is not to keep, so that it does not stand in for its pod. All but the oldest profile share processes.
     pub fn strip(self, copy: &mut Value, keep: &Keep) {
         let remove = |from: &mut Value, field: &str| drop(from.as_object_mut().map(|fields| fields.remove(field)));
