@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::Value;
 
-use super::catalog::Resource;
+use super::catalog::{Catalog, Resource};
 use super::error::{Error, Result};
 use super::session::{JSON, Session};
 use super::verb::Verb;
@@ -30,9 +30,8 @@ impl Verb for Explain {
     const ABOUT: &'static str = "Get documentation for a resource";
 
     async fn run(self, session: &Session) -> Result<i32> {
-        let (word, fields) = split(&self.path);
         let catalog = session.catalog().await?;
-        let found = catalog.resolve(&word)?;
+        let (found, fields) = split(&self.path, catalog)?;
         let resource = match &self.api_version {
             None => found,
             Some(version) => match catalog.of_kind(version, &found.kind) {
@@ -47,10 +46,16 @@ impl Verb for Explain {
     }
 }
 
-/// The type, and the fields behind it.
-fn split(path: &str) -> (String, Vec<String>) {
-    let mut parts = path.split('.').filter(|part| !part.is_empty()).map(str::to_string);
-    (parts.next().unwrap_or_default(), parts.collect())
+/// The type, whose group may follow it, and the fields behind it: `pods.metrics.k8s.io.usage`.
+fn split<'a>(path: &str, catalog: &'a Catalog) -> Result<(&'a Resource, Vec<String>)> {
+    let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
+    // The longest that names a type; what is left are fields.
+    let found = (2..=parts.len()).rev().find_map(|count| Some((catalog.resolve(&parts[..count].join(".")).ok()?, count)));
+    let (resource, count) = match found {
+        Some(found) => found,
+        None => (catalog.resolve(parts.first().copied().unwrap_or_default())?, 1),
+    };
+    Ok((resource, parts.iter().skip(count).map(|part| (*part).to_owned()).collect()))
 }
 
 struct Document<'a> {
@@ -226,8 +231,8 @@ components:
 
     fn run(path: &str, recursive: bool) -> Result<String> {
         let catalog = support::catalog();
-        let (word, fields) = split(path);
-        page(&serde_yaml::from_str(DOCUMENT).unwrap(), catalog.resolve(&word).unwrap(), &fields, recursive)
+        let (resource, fields) = split(path, &catalog).unwrap();
+        page(&serde_yaml::from_str(DOCUMENT).unwrap(), resource, &fields, recursive)
     }
 
     #[test]
@@ -239,6 +244,7 @@ components:
         assert!(text.contains("  m\t<map[string]string>\n") && text.contains("  l\t<[]string>\n  enum: x, y\n"), "{text}");
         let text = run("deployment.spec.self.n", false).unwrap();
         assert!(text.contains("FIELD: n <integer>\n\nDESCRIPTION:\n    How many.\n"), "{text}");
+        assert_eq!(run("deployments.apps.spec", false).unwrap(), run("deploy.spec", false).unwrap());
         // A type that holds itself ends.
         assert!(run("deploy", true).unwrap().contains("  spec\t<Spec>\n    l\t<[]string>\n"));
         assert_eq!(run("deploy.nope", false).unwrap_err().to_string(), "error: field \"nope\" does not exist");
