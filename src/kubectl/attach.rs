@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::exec::{allocate, interact, params, refuse_finished};
 use super::flags::{Streams, duration};
+use super::logs::Logs;
 use super::pods;
-use super::session::{Session, from_kube};
+use super::session::{JSON, Session, escape, from_kube};
 use super::verb::Verb;
 
 /// Flags of `attach`.
@@ -40,9 +43,57 @@ impl Verb for Attach {
     }
 }
 
+/// Waits until a container has run, and attaches to it, or shows what it wrote if it ended meanwhile or can't be attached to.
+pub async fn when_started(session: &Session, pod: &Value, container: &str, streams: Streams) -> Result<i32> {
+    let mut told = String::new();
+    let pod = until(session, pod, |pod| {
+        let Some(status) = pods::status(pod, container) else { return false };
+        let why = status["state"]["waiting"]["message"].as_str().unwrap_or_default();
+        if !streams.quiet && !why.is_empty() && why != told {
+            session.note(&format!("Warning: container {container}: {why}"));
+            told = why.into();
+        }
+        ["running", "terminated"].iter().any(|state| !status["state"][state].is_null())
+    })
+    .await?;
+    let (_, name) = pods::place(&pod);
+    let ended = pods::status(&pod, container).is_some_and(|status| !status["state"]["terminated"].is_null());
+    if !ended {
+        match attach(session, &pod, container, streams).await {
+            Err(error) if !error.is_broken_pipe() => {
+                let why = error.plain();
+                session.note(&format!("warning: couldn't attach to pod/{name}, falling back to streaming logs: {why}"));
+            }
+            other => return other,
+        }
+    }
+    let logs = Logs { words: vec![name.into()], container: Some(container.into()), max_log_requests: 1, ..Logs::default() };
+    logs.run(session).await
+}
+
+/// Watches a pod until this holds of it.
+pub async fn until(session: &Session, pod: &Value, mut holds: impl FnMut(&Value) -> bool) -> Result<Value> {
+    let (namespace, name) = pods::place(pod);
+    let path = format!("/api/v1/namespaces/{}/pods", escape(namespace));
+    let selector = format!("metadata.name={name}");
+    // A watch may end at any time; then everything starts anew.
+    loop {
+        let query = [("fieldSelector", selector.as_str()), ("timeoutSeconds", "300")];
+        let mut events = session.watch(&path, &query, JSON).await?;
+        while let Some(event) = events.try_next().await? {
+            if event.kind == "DELETED" {
+                return Error::usage(format!("pod {name} was deleted"));
+            }
+            if holds(&event.object) {
+                return Ok(event.object);
+            }
+        }
+    }
+}
+
 /// Connects our streams with a container's, with input and with a terminal where they are wanted and the container has them. The result is
 /// its exit code.
-pub async fn attach(session: &Session, pod: &serde_json::Value, container: &str, streams: Streams) -> Result<i32> {
+pub async fn attach(session: &Session, pod: &Value, container: &str, streams: Streams) -> Result<i32> {
     let Streams { stdin, tty, quiet } = streams;
     let own = pods::find(pod, container);
     let has = |field: &str| own.is_some_and(|own| own[field] == true);

@@ -215,6 +215,12 @@ pub async fn post(session: &Session, change: &Change, object: Value) -> Result<(
             super::catalog::Resource { group, kind, ..Default::default() }.named(object["metadata"]["name"].as_str().unwrap_or_default());
         return output::report(session, change, &title, &object, "created");
     }
+    let (title, created) = make(session, change, object).await?;
+    output::report(session, change, &title, &created, "created")
+}
+
+/// Makes an object without a word. Returns what result lines call it, and what was made.
+pub async fn make(session: &Session, change: &Change, object: Value) -> Result<(String, Value)> {
     let resource = session.catalog().await?.of_object(&object, "flags")?;
     let stated = place(resource, object, &session.namespace().await?, None)?;
     let path = with_query(&resource.path(stated.namespace.as_deref(), None), &change.query());
@@ -228,5 +234,5 @@ pub async fn post(session: &Session, change: &Change, object: Value) -> Result<(
         }
         other => other,
     })?;
-    output::report(session, change, &resource.named(created["metadata"]["name"].as_str().unwrap_or_default()), &created, "created")
+    Ok((resource.named(created["metadata"]["name"].as_str().unwrap_or_default()), created))
 }

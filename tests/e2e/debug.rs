@@ -1,5 +1,7 @@
 //! Ephemeral containers, as people come to them: `kubectl debug`, stock and our own.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -149,6 +151,21 @@ fn a_pod_is_looked_into() {
     assert!(seen.starts_with("0 ") && seen.trim().len() > 2, "the node's files and processes are seen: {seen}");
     let pod = node_debugger(&cluster);
     own.ok(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap()]);
+
+    step("a pod of the moment, which is gone when it ends");
+    for k in [&stock, &own] {
+        let script = "read word; echo $word $((6 * 7)); exit 4";
+        let mut command =
+            k.command(&["run", "moment", IMAGE, "-i", "--rm", "--restart=Never", "--command", "--", "sh", "-c", script], WAIT);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"forty-two\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(4), "{out} {err}");
+        assert!(out.contains("forty-two 42\n") && out.contains("pod \"moment\" deleted"), "{out}");
+        assert!(err.contains("pod default/moment terminated (Error)"), "{err}");
+        k.ok(&["wait", "--for=delete", "pod/moment", "--timeout=60s"]);
+    }
 
     step("a restart starts nothing again");
     let started = state(&cluster.api.get("/api/v1/namespaces/default/pods/watched"), "seer");

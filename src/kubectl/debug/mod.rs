@@ -8,14 +8,12 @@ mod profile;
 use std::path::PathBuf;
 
 use clap::Args;
-use futures::TryStreamExt;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::attach;
 use super::error::{Error, Result};
 use super::flags::Streams;
-use super::logs::Logs;
 use super::pods;
 use super::session::{JSON, Session, escape, with_query};
 use super::target;
@@ -113,7 +111,7 @@ impl Verb for Debug {
                 }
             };
             if self.attach.unwrap_or(self.streams.stdin) && pods::find(&made, &name).is_some() {
-                code = self.attach(session, &made, &name).await?;
+                code = attach::when_started(session, &made, &name, self.streams).await?;
             }
         }
         Ok(code)
@@ -339,50 +337,6 @@ impl Debug {
             session.change(Method::DELETE, &with_query(&old, &[("gracePeriodSeconds", "0")]), &Value::Null).await?;
         }
         Ok(made)
-    }
-
-    /// Waits until the container has run, and attaches to it, or shows what it wrote if it ended meanwhile.
-    async fn attach(&self, session: &Session, pod: &Value, name: &str) -> Result<i32> {
-        let pod = self.started(session, pod, name).await?;
-        let (_, pod_name) = pods::place(&pod);
-        let ended = pods::status(&pod, name).is_some_and(|status| !status["state"]["terminated"].is_null());
-        if !ended {
-            match attach::attach(session, &pod, name, self.streams).await {
-                Err(error) if !error.is_broken_pipe() => {
-                    let why = error.plain();
-                    session.note(&format!("warning: couldn't attach to pod/{pod_name}, falling back to streaming logs: {why}"));
-                }
-                other => return other,
-            }
-        }
-        let logs = Logs { words: vec![pod_name.into()], container: Some(name.into()), max_log_requests: 1, ..Logs::default() };
-        logs.run(session).await
-    }
-
-    async fn started(&self, session: &Session, pod: &Value, name: &str) -> Result<Value> {
-        let (namespace, pod_name) = pods::place(pod);
-        let path = format!("/api/v1/namespaces/{}/pods", escape(namespace));
-        let selector = format!("metadata.name={pod_name}");
-        let mut told = String::new();
-        // A watch may end at any time; then everything starts anew.
-        loop {
-            let query = [("fieldSelector", selector.as_str()), ("timeoutSeconds", "300")];
-            let mut events = session.watch(&path, &query, JSON).await?;
-            while let Some(event) = events.try_next().await? {
-                if event.kind == "DELETED" {
-                    return Error::usage(format!("pod {pod_name} was deleted"));
-                }
-                let Some(status) = pods::status(&event.object, name) else { continue };
-                if !status["state"]["running"].is_null() || !status["state"]["terminated"].is_null() {
-                    return Ok(event.object);
-                }
-                let why = status["state"]["waiting"]["message"].as_str().unwrap_or_default();
-                if !self.streams.quiet && !why.is_empty() && why != told {
-                    session.note(&format!("Warning: container {name}: {why}"));
-                    told = why.into();
-                }
-            }
-        }
     }
 }
 
