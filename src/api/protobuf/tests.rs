@@ -137,7 +137,7 @@ fn frames_of_a_watch() {
 #[test]
 fn unconfirmed_numbers_are_known() {
     let fields = schema().messages.iter().flat_map(|message| message.all_fields());
-    assert_eq!(fields.filter(|field| field.unconfirmed).count(), 98);
+    assert_eq!(fields.filter(|field| field.unconfirmed).count(), 88);
 }
 
 proptest! {
