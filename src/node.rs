@@ -1,7 +1,6 @@
 //! A machine as a node: `orch agent`, and the agent beside a server. Both come here with a way into the cluster, and are alike from then on.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,13 +16,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::renumbered::{self, Begun};
-
-/// Pods that a node takes, as upstream's default.
-const MAX_PODS: u32 = 110;
-/// A container's log is rotated at this size, keeping so many files (upstream's defaults).
-const LOG_MAX_BYTES: u64 = 10 << 20;
-const LOG_FILES: u32 = 5;
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// `orch agent`: runs until SIGTERM or SIGINT. Containers go on afterwards.
 pub async fn run(args: AgentArgs) -> Result<()> {
@@ -73,6 +65,22 @@ pub async fn ended(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
     }
 }
 
+/// Does once, in a network namespace of its own, what the pod network will need. On a machine that was just started the kernel loads modules for
+/// that, which may take seconds: it does so while the machine joins.
+fn rehearse() {
+    let failed = |what: &str, error: &std::io::Error| {
+        tracing::error!(what, %error, "this machine can't do something that the pod network needs; see `orch check-config`");
+    };
+    match orch::net::probe() {
+        Ok(findings) => findings.iter().for_each(|finding| {
+            if let Err(error) = &finding.result {
+                failed(finding.what, error);
+            }
+        }),
+        Err(error) => failed("network namespaces", &error),
+    }
+}
+
 /// Makes this machine a node and runs its parts. Returns its tasks, none of which should end.
 pub async fn start(
     begun: &Begun,
@@ -82,6 +90,7 @@ pub async fn start(
     stopping: CancellationToken,
 ) -> Result<JoinSet<Result<()>>> {
     let node_ip = node.ip;
+    tokio::task::spawn_blocking(rehearse);
     // The server's own node is on its machine: no wall between them.
     let tunnelled = matches!(entry, Entry::Token(_));
     let member = join::join(&JoinConfig { url, node_name: node.name.clone(), data_dir: node.data_dir.clone(), entry }).await?;
@@ -90,25 +99,10 @@ pub async fn start(
     let executable = std::env::current_exe().context("finding this executable")?;
     let runtime = Arc::new(Linux::open(&node.data_dir.join("run"), executable, begun.open_files())?);
     let config = agent::AgentConfig {
-        node_name: node.name.clone(),
-        node_ip,
-        data_dir: node.data_dir.clone(),
-        cluster_dns: cluster.dns,
-        cluster_domain: cluster.domain.clone(),
-        pod_cidr: None,
-        cluster_cidr: cluster.cluster_cidr,
-        service_cidr: cluster.service_cidr,
-        key_hash: member.key_hash(),
         labels: node.labels.clone(),
         taints: node.taints.clone(),
-        lease_seconds: cluster.lease_seconds,
-        kubelet_port: agent::http::PORT,
-        max_pods: MAX_PODS,
         pod_pids: node.pod_pids,
-        resolv_conf: PathBuf::from(RESOLV_CONF),
-        seccomp_dir: node.data_dir.join("seccomp"),
-        log_max_bytes: LOG_MAX_BYTES,
-        log_files: LOG_FILES,
+        ..agent::AgentConfig::of(&member, &node.name, node_ip, &node.data_dir)
     };
     let Agent { client, pods, net, services, host_ports, tasks: mut kubelet } =
         agent::start(config, member.client.clone(), runtime.clone(), images, stopping.clone()).await?;
@@ -121,7 +115,7 @@ pub async fn start(
     let dns = agent::dns::DnsConfig {
         listen: vec![SocketAddr::new(net.gateway().into(), 53), SocketAddr::new(cluster.dns.into(), 53)],
         domain: cluster.domain,
-        upstreams: orch::net::dns::upstreams_of(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
+        upstreams: orch::net::dns::upstreams_of(&std::fs::read_to_string(agent::RESOLV_CONF).unwrap_or_default()),
     };
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     if tunnelled {

@@ -26,7 +26,6 @@ use crate::support::Failure;
 
 /// The sets that an agent watches, beside the pods of its node: for the ways to other nodes, and for Services in rules, names and environments.
 pub const WATCHED: &[&str] = &["/api/v1/nodes", "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"];
-const MAX_PODS: u32 = 110;
 /// Addresses of machines follow this one.
 const FIRST: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 0);
 
@@ -111,28 +110,8 @@ async fn live(
     std::fs::create_dir_all(&data_dir)?;
     let entry = Entry::Token(Some(place.token.clone()));
     let member = join::join(&JoinConfig { url: place.url.clone(), node_name: name(number), data_dir: data_dir.clone(), entry }).await?;
-    let (client, cluster) = (member.client.clone(), &member.cluster);
-    let config = AgentConfig {
-        node_name: name(number),
-        node_ip,
-        data_dir: data_dir.clone(),
-        cluster_dns: cluster.dns,
-        cluster_domain: cluster.domain.clone(),
-        pod_cidr: None,
-        cluster_cidr: cluster.cluster_cidr,
-        service_cidr: cluster.service_cidr,
-        key_hash: member.key_hash(),
-        labels: Default::default(),
-        taints: Vec::new(),
-        lease_seconds: cluster.lease_seconds,
-        kubelet_port: http::PORT,
-        max_pods: MAX_PODS,
-        pod_pids: None,
-        resolv_conf: data_dir.join("resolv.conf"),
-        seccomp_dir: data_dir.join("seccomp"),
-        log_max_bytes: 0,
-        log_files: 0,
-    };
+    let client = member.client.clone();
+    let config = AgentConfig::of(&member, &name(number), node_ip, &data_dir);
     let images: Arc<dyn ImageStore> = Arc::new(NoImages);
     let registered = node::register(&client, &config, &place.machine, &*images).await?;
     let pods: Ipv4Net = node::pod_cidr(&client, &config, registered).await?;

@@ -55,6 +55,14 @@ use crate::runtime::image::Images;
 use edge::{ImageStore, PodNetwork};
 use services::Services;
 
+/// Pods that a node takes, as upstream's default.
+const MAX_PODS: u32 = 110;
+/// A container's log is rotated at this size, keeping so many files (upstream's defaults).
+const LOG_MAX_BYTES: u64 = 10 << 20;
+const LOG_FILES: u32 = 5;
+/// The node's own.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// What an agent is told.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -99,6 +107,31 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
+    /// That of a member of a cluster, with upstream's defaults for what a node may be told besides.
+    pub fn of(member: &join::Member, node_name: &str, node_ip: IpAddr, data_dir: &Path) -> AgentConfig {
+        let cluster = &member.cluster;
+        AgentConfig {
+            node_name: node_name.into(),
+            node_ip,
+            data_dir: data_dir.into(),
+            cluster_dns: cluster.dns,
+            cluster_domain: cluster.domain.clone(),
+            pod_cidr: None,
+            cluster_cidr: cluster.cluster_cidr,
+            service_cidr: cluster.service_cidr,
+            key_hash: member.key_hash(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            lease_seconds: cluster.lease_seconds,
+            kubelet_port: http::PORT,
+            max_pods: MAX_PODS,
+            pod_pids: None,
+            resolv_conf: PathBuf::from(RESOLV_CONF),
+            seccomp_dir: data_dir.join("seccomp"),
+            log_max_bytes: LOG_MAX_BYTES,
+            log_files: LOG_FILES,
+        }
+    }
     /// Directory of a pod: volumes, files, termination logs.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.data_dir.join("pods").join(uid)

@@ -182,7 +182,7 @@ impl Net {
     ///
     /// Works on the calling thread, whose namespace it is all about.
     pub async fn open(config: NetConfig) -> Result<Net, NetError> {
-        node::Node::open(config).map(|node| Net(Arc::new(node)))
+        aside(|| node::Node::open(config)).await.map(|node| Net(Arc::new(node)))
     }
 
     /// Gives the sandbox whose network namespace is `/proc/PID/ns/net` a veth and an address; the same `id` gets the same address again.
@@ -239,17 +239,18 @@ impl Net {
         self.0.pod_cidr()
     }
 
-    /// Netlink and fsync block, for milliseconds at most; the async threads must not.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&node::Node) -> Result<T, NetError> + Send + 'static,
     ) -> Result<T, NetError> {
         let node = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || work(&node)).await {
-            Ok(done) => done,
-            Err(stopped) => {
-                Err(NetError::Netlink { doing: "changing", what: "the network".into(), source: std::io::Error::other(stopped) })
-            }
-        }
+        aside(move || work(&node)).await
     }
+}
+
+/// Netlink and fsync block, mostly for milliseconds, and for seconds while the kernel loads modules; the async threads must not.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, NetError> + Send + 'static) -> Result<T, NetError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
+        Err(NetError::Netlink { doing: "changing", what: "the network".into(), source: std::io::Error::other(stopped) })
+    })
 }
