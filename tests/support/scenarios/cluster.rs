@@ -36,6 +36,16 @@ pub fn import(bed: &impl Bed, host: usize) {
     bed.sh(Place::Host(host), "orch image import $IMAGE");
 }
 
+/// Runs pods of a set on the last host, once `NODE` in them is its name, until they are ready: the host and that name.
+pub fn on_last(bed: &impl Bed, pods: &str, set: &str) -> (Place, String) {
+    let host = bed.hosts().len() - 1;
+    let node = bed.hosts()[host].name.clone();
+    import(bed, host);
+    bed.apply(&pods.replace("NODE", &node));
+    bed.kubectl(&format!("wait --for=condition=Ready pod -l set={set} --timeout={}s", bed.patience().as_secs()));
+    (Place::Host(host), node)
+}
+
 /// Whether a table of nodes shows this one as ready.
 fn is_ready(nodes: &str, name: &str) -> bool {
     nodes.lines().any(|line| {

@@ -139,12 +139,8 @@ impl Version {
 
 /// On a bed with a cluster whose last host was made a node with [`FLAGS`].
 pub fn run(bed: &impl Bed) {
-    let host = bed.hosts().len() - 1;
-    let (place, node) = (Place::Host(host), bed.hosts()[host].name.clone());
+    let (place, node) = cluster::on_last(bed, PODS, "limits");
     let version = Version::of(bed, place);
-    cluster::import(bed, host);
-    bed.apply(&PODS.replace("NODE", &node));
-    bed.kubectl(&format!("wait --for=condition=Ready pod -l set=limits --timeout={}s", bed.patience().as_secs()));
     files(bed, place, version);
     memory(bed, &node, version);
     cpu(bed, place, &node, version);

@@ -2,7 +2,7 @@
 
 use super::cluster;
 use super::limits::Version;
-use crate::support::bed::{Bed, Place};
+use crate::support::bed::Bed;
 use crate::support::{eventually, step};
 
 const PODS: &str = r#"
@@ -24,12 +24,8 @@ spec:
 
 /// On a bed with a cluster whose last host is a node.
 pub fn run(bed: &impl Bed) {
-    let host = bed.hosts().len() - 1;
-    let (place, node) = (Place::Host(host), bed.hosts()[host].name.clone());
+    let (place, _) = cluster::on_last(bed, PODS, "resize");
     let version = Version::of(bed, place);
-    cluster::import(bed, host);
-    bed.apply(&PODS.replace("NODE", &node));
-    bed.kubectl(&format!("wait --for=condition=Ready pod -l set=resize --timeout={}s", bed.patience().as_secs()));
     let uid = bed.kubectl("get pod grown -o jsonpath={.metadata.uid}");
     let group = format!("orch/burstable/pod{uid}");
     let resize = |container: &str, resources: &str| {
