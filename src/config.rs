@@ -7,6 +7,7 @@
 
 mod address;
 mod auth;
+mod health;
 mod node;
 mod token;
 
@@ -21,14 +22,12 @@ use ipnet::Ipv4Net;
 
 pub use address::{Address, Origin};
 pub use auth::{AuthArgs, AuthConfig, FrontProxyConfig, OidcConfig};
+pub use health::{HealthArgs, HealthConfig};
 pub use node::{AgentArgs, AgentConfig, NodeArgs, NodeConfig};
 pub use token::{TokenArgs, TokenCommand};
 
 /// Where configuration is looked for when nobody says otherwise.
 const CONFIG_FILE: &str = "/etc/orch/config.yaml";
-
-/// The shortest silence that may mean something: an agent reports every second then.
-const LEAST_GRACE: Duration = Duration::from_secs(4);
 
 /// A complete Kubernetes in one executable.
 #[derive(Debug, Parser)]
@@ -110,9 +109,9 @@ pub struct ServerArgs {
     /// How long the certificates live that are signed for nodes and others; they may ask for less
     #[arg(long, env = "ORCH_CLUSTER_SIGNING_DURATION", default_value = "8760h", value_name = "DURATION")]
     pub cluster_signing_duration: String,
-    /// How long a node may be silent before it counts as unreachable; nodes report at least four times as often
-    #[arg(long, env = "ORCH_NODE_MONITOR_GRACE_PERIOD", default_value = "50s", value_name = "DURATION")]
-    pub node_monitor_grace_period: String,
+    /// When nodes count as unreachable, and what follows.
+    #[command(flatten)]
+    pub health: HealthArgs,
     /// How long pods that do not say so themselves stay on a node that is not ready
     #[arg(long, env = "ORCH_DEFAULT_NOT_READY_TOLERATION_SECONDS", default_value_t = 300, value_name = "SECONDS")]
     pub default_not_ready_toleration_seconds: u32,
@@ -356,8 +355,8 @@ pub struct ServerConfig {
     pub auth: AuthConfig,
     /// Longest life of a certificate that is signed for others.
     pub signing_duration: Duration,
-    /// How long a node may be silent.
-    pub node_grace: Duration,
+    /// When nodes count as unreachable, and what follows.
+    pub health: HealthConfig,
     /// Seconds that pods stay on a node that is not ready, unless they say so themselves.
     pub not_ready_toleration: u32,
     /// The same on a node that is unreachable.
@@ -435,10 +434,6 @@ impl ServerConfig {
         if args.token.as_deref().is_some_and(|token| token.len() < 16) {
             return Err(invalid("token", "it is shorter than 16 characters and could be guessed".into()));
         }
-        let duration = |flag, text: &str| match crate::api::duration::go_duration(text) {
-            Ok(duration) => Ok(duration),
-            Err(why) => Err(invalid(flag, format!("{why}; use such as 30s or 1m30s"))),
-        };
         let request_timeout = duration("request-timeout", &args.request_timeout)?;
         if request_timeout.is_zero() {
             return Err(invalid("request-timeout", "it must be more than nothing".into()));
@@ -446,10 +441,6 @@ impl ServerConfig {
         let signing_duration = duration("cluster-signing-duration", &args.cluster_signing_duration)?;
         if signing_duration.is_zero() {
             return Err(invalid("cluster-signing-duration", "it must be more than nothing".into()));
-        }
-        let node_grace = duration("node-monitor-grace-period", &args.node_monitor_grace_period)?;
-        if node_grace < LEAST_GRACE {
-            return Err(invalid("node-monitor-grace-period", format!("nodes can't report so often; it must be at least {LEAST_GRACE:?}")));
         }
         let seats = args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight);
         if seats == 0 {
@@ -467,7 +458,7 @@ impl ServerConfig {
             token: args.token,
             auth: AuthConfig::resolve(args.auth)?,
             signing_duration,
-            node_grace,
+            health: HealthConfig::resolve(&args.health)?,
             not_ready_toleration: args.default_not_ready_toleration_seconds,
             unreachable_toleration: args.default_unreachable_toleration_seconds,
             agent: !args.disable_agent,
@@ -480,6 +471,12 @@ impl ServerConfig {
             disable_admission_plugins: args.disable_admission_plugins,
         })
     }
+}
+
+/// A duration as Go writes it.
+fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let invalid = |why: String| ConfigError::Invalid { flag, why: format!("{why}; use such as 30s or 1m30s") };
+    crate::api::duration::go_duration(text).map_err(|why| invalid(why.to_string()))
 }
 
 /// What is recorded. A policy without a log records nothing, as upstream; a log without a policy is a mistake.
@@ -657,6 +654,9 @@ mod tests {
             ("", &["--pod-max-pids=0"], "--pod-max-pids: 0 would let no container run"),
             ("", &["--token=short"], "could be guessed"),
             ("", &["--cluster-cidr=x"], "invalid value"),
+            ("", &["--node-eviction-rate=-1"], "--node-eviction-rate: -1 is no rate"),
+            ("", &["--secondary-node-eviction-rate=inf"], "--secondary-node-eviction-rate: inf is no rate"),
+            ("", &["--unhealthy-zone-threshold=1.5"], "--unhealthy-zone-threshold: 1.5 is no share"),
             ("", &["--request-timeout=1"], "--request-timeout: time: missing unit in duration \"1\""),
             ("", &["--request-timeout=0s"], "more than nothing"),
             ("", &["--node-monitor-grace-period=3s"], "at least 4s"),

@@ -331,7 +331,7 @@ fn cluster(config: &ServerConfig) -> Cluster {
         dns: config.dns_ip(),
         domain: config.cluster_domain.clone(),
         server: format!("https://{}", advertised(config)),
-        lease_seconds: u32::try_from(config.node_grace.as_secs()).unwrap_or(u32::MAX).min(LEASE_SECONDS),
+        lease_seconds: u32::try_from(config.health.grace.as_secs()).unwrap_or(u32::MAX).min(LEASE_SECONDS),
     }
 }
 
@@ -346,7 +346,13 @@ fn controllers_config(config: &ServerConfig, pki: &Arc<Pki>, authority: Arc<Auth
     Ok(ControllersConfig {
         pki: pki.clone(),
         signing: config.signing_duration,
-        node_grace: config.node_grace,
+        node_grace: config.health.grace,
+        eviction: controllers::Eviction {
+            rate: config.health.rate,
+            secondary_rate: config.health.secondary_rate,
+            unhealthy: config.health.unhealthy,
+            large: config.health.large as usize,
+        },
         authority,
         tokens: Arc::new(token_key(config, pki)?),
         trust: controllers::Trust {

@@ -89,6 +89,7 @@ fn controllers_config(pki: &Arc<Pki>, authority: Arc<Authority>) -> ControllersC
         pki: pki.clone(),
         signing: Duration::from_secs(3600),
         node_grace: Duration::from_secs(50),
+        eviction: controllers::Eviction::default(),
         authority,
         tokens: Arc::new(TokenKey::new(&pki.service_account_key_der().unwrap(), "cluster.local").unwrap()),
         trust: controllers::Trust::default(),

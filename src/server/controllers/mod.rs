@@ -42,6 +42,7 @@ use crate::server::auth::Authority;
 use crate::server::auth::token::TokenKey;
 use crate::server::pki::Pki;
 use crate::server::reconcile::Controller;
+pub use node_lifecycle::Eviction;
 pub use policy_types::{KindTypes, PolicyTypes};
 
 /// What the garbage collector must know of a served resource.
@@ -85,6 +86,8 @@ pub struct ControllersConfig {
     pub signing: std::time::Duration,
     /// How long a node may be silent.
     pub node_grace: std::time::Duration,
+    /// How fast pods are driven away from nodes that are not ready.
+    pub eviction: Eviction,
     /// Who may have requests signed without a person's approval.
     pub authority: Arc<Authority>,
     /// Signs tokens that are kept in Secrets.
@@ -127,6 +130,7 @@ pub fn controllers(config: &ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(node_lifecycle::Nodes {
             started: config.started,
             grace: SignedDuration::try_from(config.node_grace).unwrap_or(SignedDuration::MAX),
+            eviction: config.eviction,
         }),
         Box::new(node_ipam::NodeRanges { cluster: config.cluster_cidr }),
         Box::new(node_role::ControlPlaneRole { node: config.own_node.clone() }),

@@ -22,6 +22,8 @@ use super::{conditions, pods};
 use crate::api::{Key, Scope};
 use crate::server::reconcile::{Controller, Op, Outcome, Trigger, View};
 use crate::server::store::Event;
+pub use taints::Eviction;
+use taints::Turn;
 
 /// Where kubelets renew their leases.
 const LEASES: &str = "kube-node-lease";
@@ -36,6 +38,8 @@ pub struct Nodes {
     pub started: Timestamp,
     /// How long a node may be silent.
     pub grace: SignedDuration,
+    /// How fast pods are driven away.
+    pub eviction: Eviction,
 }
 
 /// When this server heard of the node called `name` through its Lease.
@@ -77,7 +81,11 @@ impl Controller for Nodes {
         if ready(&node).is_some_and(|ready| ready.status != "True") {
             outcome.again_in(LOOK);
         }
-        if let Some(op) = taints::put_right(&node, view) {
+        let turn = taints::turn(&node, view, &self.eviction);
+        if let Turn::In(wait) = turn {
+            outcome.again_in(wait);
+        }
+        if let Some(op) = taints::put_right(&node, view, turn) {
             outcome.ops.push(op);
             return outcome;
         }
@@ -185,7 +193,7 @@ spec: {renewTime: '2025-12-01T00:00:00.000000Z'}
 ";
 
     fn nodes(started: &str) -> Nodes {
-        Nodes { started: started.parse().expect("a time"), grace: SignedDuration::from_secs(40) }
+        Nodes { started: started.parse().expect("a time"), grace: SignedDuration::from_secs(40), eviction: Eviction::default() }
     }
 
     fn long_ago() -> Nodes {

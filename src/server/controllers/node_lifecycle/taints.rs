@@ -10,6 +10,7 @@
 //! Follows upstream's `handleDisruption`, `ComputeZoneState`, `processTaintBaseEviction` and `doNoScheduleTaintingPass`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -30,18 +31,66 @@ const PRESSURE: &[(&str, &str)] = &[
     ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
 ];
 
-/// Time between two nodes of a zone: upstream's `--node-eviction-rate` of 0.1 and `--secondary-node-eviction-rate` of 0.01.
-const PACE: SignedDuration = SignedDuration::from_secs(10);
-const SLOW_PACE: SignedDuration = SignedDuration::from_secs(100);
-/// `--unhealthy-zone-threshold`, in hundredths.
-const UNHEALTHY: usize = 55;
-/// `--large-cluster-size-threshold`: in a smaller zone that is unhealthy nobody is driven away.
-const LARGE: usize = 50;
 /// Label of nodes whose health says nothing of their zone's.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
+/// Whose turn it is next waits for the write of the last for so long at least.
+const LEAST_WAIT: Duration = Duration::from_millis(20);
+/// Times in taints are in whole seconds: who may go is counted over no shorter time.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// How fast pods are driven away from nodes that are not ready.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Eviction {
+    /// Nodes of a zone per second; not negative (`--node-eviction-rate`).
+    pub rate: f64,
+    /// The same in a zone that is unhealthy and large (`--secondary-node-eviction-rate`); in one that is small none.
+    pub secondary_rate: f64,
+    /// From this share of nodes that are not ready a zone is unhealthy (`--unhealthy-zone-threshold`).
+    pub unhealthy: f64,
+    /// A zone of more nodes is large (`--large-cluster-size-threshold`).
+    pub large: usize,
+}
+
+impl Default for Eviction {
+    /// Upstream's.
+    fn default() -> Eviction {
+        Eviction { rate: 0.1, secondary_rate: 0.01, unhealthy: 0.55, large: 50 }
+    }
+}
+
+/// Whether a node may have, or keep, the taint that drives its pods away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Now.
+    Now,
+    /// Not before this long, should nothing change.
+    In(Duration),
+    /// Not while nodes are as they are.
+    Never,
+}
+
+/// So many nodes in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    nodes: usize,
+    within: SignedDuration,
+}
+
+impl Pace {
+    /// Of nodes per second; `None`: none ever.
+    fn of(rate: f64) -> Option<Pace> {
+        match rate {
+            rate if rate >= 1.0 => Some(Pace { nodes: rate as usize, within: SECOND }),
+            rate if rate > 0.0 => {
+                Some(Pace { nodes: 1, within: SignedDuration::try_from_secs_f64(rate.recip()).unwrap_or(SignedDuration::MAX) })
+            }
+            _ => None,
+        }
+    }
+}
 
 /// The write that makes the taints what they should be, unless they are. Other taints stay.
-pub(super) fn put_right(node: &Node, view: &View) -> Option<Op> {
+pub(super) fn put_right(node: &Node, view: &View, turn: Turn) -> Option<Op> {
     let state = |kind: &str| {
         let status = node.status.as_ref()?;
         conditions::find(&status.conditions, kind).map(|condition| condition.status.clone())
@@ -50,7 +99,7 @@ pub(super) fn put_right(node: &Node, view: &View) -> Option<Op> {
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     if let Some(key) = health(node) {
         wanted.push((key, "NoSchedule"));
-        wanted.extend(may_drive_away(node, view).then_some((key, "NoExecute")));
+        wanted.extend((turn == Turn::Now).then_some((key, "NoExecute")));
     }
     wanted.extend(PRESSURE.iter().filter(|(kind, _)| state(kind).as_deref() == Some("True")).map(|(_, key)| (*key, "NoSchedule")));
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
@@ -111,22 +160,28 @@ impl Zone {
         self.ready == 0 && self.not_ready > 0
     }
 
-    /// Time between two of its nodes; `None`: none is driven away.
-    fn pace(self) -> Option<SignedDuration> {
+    /// How fast its nodes are driven from; `None`: not at all.
+    fn pace(self, eviction: &Eviction) -> Option<Pace> {
         let all = self.ready + self.not_ready;
-        let unhealthy = !self.is_gone() && self.not_ready > 2 && self.not_ready * 100 >= all * UNHEALTHY;
+        let share = self.not_ready as f64 / all.max(1) as f64;
+        let unhealthy = !self.is_gone() && self.not_ready > 2 && share >= eviction.unhealthy;
         match unhealthy {
-            false => Some(PACE),
-            true => (all > LARGE).then_some(SLOW_PACE),
+            false => Pace::of(eviction.rate),
+            true if all > eviction.large => Pace::of(eviction.secondary_rate),
+            true => None,
         }
     }
 }
 
-/// Whether a node that is not ready may have, or keep, the taint that drives its pods away.
-fn may_drive_away(node: &Node, view: &View) -> bool {
+/// When a node's pods may be driven away: never from one that is ready.
+pub(super) fn turn(node: &Node, view: &View, eviction: &Eviction) -> Turn {
+    if health(node).is_none() {
+        return Turn::Never;
+    }
     let mut zones: BTreeMap<(String, String), Zone> = BTreeMap::new();
     let own = zone(node);
-    let (mut last, mut first) = (None, None);
+    let place = |node: &Node| (ready(node).and_then(|ready| ready.last_transition_time.clone()), node.metadata.name.clone());
+    let (mut drives, mut ahead) = (Vec::new(), 0);
     for other in view.list::<Node>(None) {
         let (region, name) = zone(&other);
         let ill = health(&other).is_some();
@@ -137,25 +192,35 @@ fn may_drive_away(node: &Node, view: &View) -> bool {
         if (region, name) != own || !ill {
             continue;
         }
-        let at = driven(&other);
-        last = last.max(at);
-        if at.is_none() {
+        match driven(&other) {
+            Some(at) => drives.push(at),
             // Who became ill first is first.
-            let since = ready(&other).and_then(|ready| ready.last_transition_time.clone());
-            let turn = (since, other.metadata.name.clone());
-            first = Some(first.map_or_else(|| turn.clone(), |first: (_, _)| first.min(turn.clone())));
+            None => ahead += usize::from(place(&other) < place(node)),
         }
     }
     if !zones.is_empty() && zones.values().all(|zone| zone.is_gone()) {
-        return false;
+        return Turn::Never;
     }
     if driven(node).is_some() {
-        return true;
+        return Turn::Now;
     }
     let mine = zones.get(&(own.0.to_owned(), own.1.to_owned())).copied().unwrap_or_default();
-    let Some(pace) = mine.pace() else { return false };
-    let is_first = first.is_none_or(|(_, name)| name == node.metadata.name);
-    is_first && last.is_none_or(|last| view.now().duration_since(last) >= pace)
+    mine.pace(eviction).map_or(Turn::Never, |pace| in_line(&mut drives, ahead, pace, view.now()))
+}
+
+/// The turn of a node with so many others before it, given when the others of its zone had theirs.
+fn in_line(drives: &mut [Timestamp], ahead: usize, pace: Pace, now: Timestamp) -> Turn {
+    drives.sort_unstable_by(|a, b| b.cmp(a));
+    // The oldest of those that fill the time up: when it is out of it, there is room for one.
+    let room = match drives.get(pace.nodes - 1).map(|oldest| pace.within.saturating_sub(now.duration_since(*oldest))) {
+        Some(wait) if wait > SignedDuration::ZERO => wait,
+        _ if ahead == 0 => return Turn::Now,
+        _ => SignedDuration::ZERO,
+    };
+    // With each further time that many go.
+    let times = i32::try_from(ahead / pace.nodes).unwrap_or(i32::MAX);
+    let wait = pace.within.checked_mul(times).and_then(|wait| wait.checked_add(room)).unwrap_or(SignedDuration::MAX);
+    Turn::In(Duration::try_from(wait).unwrap_or_default().max(LEAST_WAIT))
 }
 
 #[cfg(test)]
@@ -166,10 +231,49 @@ mod tests {
 
     #[test]
     fn how_fast() {
-        for (ready, not_ready, want) in
-            [(3, 0, Some(PACE)), (1, 1, Some(PACE)), (0, 5, Some(PACE)), (2, 3, None), (3, 3, Some(PACE)), (20, 31, Some(SLOW_PACE))]
-        {
-            assert_eq!(Zone { ready, not_ready }.pace(), want, "{ready} ready, {not_ready} not");
+        let every = |seconds| Some(Pace { nodes: 1, within: SignedDuration::from_secs(seconds) });
+        let usual = Eviction::default();
+        let (fast, none) = (Eviction { rate: 2.5, ..usual }, Eviction { rate: 0.0, secondary_rate: 0.0, ..usual });
+        let strict = Eviction { unhealthy: 0.0, large: 4, secondary_rate: 0.5, ..usual };
+        for (ready, not_ready, eviction, want) in [
+            (3, 0, usual, every(10)),
+            (1, 1, usual, every(10)),
+            (0, 5, usual, every(10)),
+            (2, 3, usual, None),
+            (3, 3, usual, every(10)),
+            (20, 31, usual, every(100)),
+            (9, 11, usual, None),
+            (3, 0, fast, Some(Pace { nodes: 2, within: SECOND })),
+            (2, 3, fast, None),
+            (3, 1, none, None),
+            (20, 31, none, None),
+            (2, 2, strict, every(10)),
+            (1, 3, strict, None),
+            (2, 3, strict, every(2)),
+        ] {
+            assert_eq!(Zone { ready, not_ready }.pace(&eviction), want, "{ready} ready, {not_ready} not, {eviction:?}");
+        }
+        assert_eq!(Pace::of(f64::MIN_POSITIVE).map(|pace| pace.within), Some(SignedDuration::MAX));
+    }
+
+    #[test]
+    fn whose_turn() {
+        let now: Timestamp = "2026-01-01T00:01:00.5Z".parse().unwrap();
+        let ago = |seconds: i64| now - SignedDuration::from_millis(seconds * 1000 + 500);
+        let (slow, fast) = (Pace { nodes: 1, within: SignedDuration::from_secs(10) }, Pace { nodes: 2, within: SECOND });
+        let wait = |millis| Turn::In(Duration::from_millis(millis));
+        for (drives, ahead, pace, want) in [
+            (vec![], 0, slow, Turn::Now),
+            (vec![], 2, slow, wait(20_000)),
+            (vec![ago(3)], 0, slow, wait(6_500)),
+            (vec![ago(3)], 1, slow, wait(16_500)),
+            (vec![ago(12), ago(20)], 0, slow, Turn::Now),
+            (vec![ago(0)], 0, fast, Turn::Now),
+            (vec![ago(0), ago(0), ago(7)], 0, fast, wait(500)),
+            (vec![ago(0), ago(0)], 3, fast, wait(1_500)),
+            (vec![ago(0)], 1, fast, wait(20)),
+        ] {
+            assert_eq!(in_line(&mut drives.clone(), ahead, pace, now), want, "{drives:?}, {ahead} ahead, {pace:?}");
         }
     }
 
@@ -190,7 +294,8 @@ mod tests {
             for node in world.all::<Node>() {
                 let key = Key::of::<Node>("", node.metadata.name.as_deref().unwrap_or_default());
                 let view = world.view();
-                if let Some(op) = view.at::<Node>(&key).and_then(|node| put_right(&node, &view)) {
+                let node = view.at::<Node>(&key).expect("it is there");
+                if let Some(op) = put_right(&node, &view, turn(&node, &view, &Eviction::default())) {
                     world.apply(&op);
                 }
             }
