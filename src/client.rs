@@ -1,6 +1,6 @@
 //! How the agent and kubectl talk to the API: a kube client over rustls with the ring provider, and one watch helper.
 //!
-//! [`changes`] lists, watches, resumes after a cut, relists after 410 and backs off; whoever reads it sees either a whole
+//! [`changes`] watches, at first for what is there, resumes after a cut, begins anew after 410 and backs off; whoever reads it sees either a whole
 //! [`Change::Reset`] or single changes after it, so that its copy can never keep something that is gone. It never gives up and
 //! never hides an error: each is logged once.
 use std::path::{Path, PathBuf};
@@ -142,12 +142,31 @@ impl Backoff for Pauses {
     }
 }
 
-/// Watches a set for ever: whole at first and after every relist, then change by change.
+/// Whether a server does not tell what is there at the beginning of a watch, and must be asked for a list.
+fn must_be_listed(event: &watcher::Result<watcher::Event<impl Sized>>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(error)) if matches!(code(error), Some(400 | 422)))
+}
+
+/// What a watch of a set tells, for ever: what is there at first and whenever it was lost sight of, then change by change. The caller says how
+/// long to wait after an error.
+///
+/// What is there comes as the beginning of the watch, as client-go's `WatchList` asks for it (KEP-3157): a list comes in pages, and of many
+/// that are asked for at once, while things change, a server can't keep all states until the last page. Servers that refuse are asked for a
+/// list.
+pub fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let begun = watcher(api.clone(), config.clone().streaming_lists());
+    begun.take_while(|event| std::future::ready(!must_be_listed(event))).chain(watcher(api, config))
+}
+
+/// Watches a set for ever: whole at first and whenever it was lost sight of, then change by change; see [`events`].
 pub fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Change<K>> + Send
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let stream = watcher(api, config).backoff(Pauses::default());
+    let stream = events(api, config).backoff(Pauses::default());
     let mut list = Vec::new();
     stream.filter_map(move |event| {
         let change = match event {

@@ -13,14 +13,15 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::spec::env::ServiceEnv;
+use crate::client::events;
 
 /// The label by which a slice belongs to a Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -139,8 +140,8 @@ pub fn watch_services(client: &Client, shutdown: CancellationToken) -> watch::Re
     let (sender, receiver) = watch::channel(None);
     let (services, slices) = (Api::<Service>::all(client.clone()), Api::<EndpointSlice>::all(client.clone()));
     tokio::spawn(async move {
-        let mut services = watch_kind(services, watcher::Config::default()).default_backoff().boxed();
-        let mut slices = watch_kind(slices, watcher::Config::default()).default_backoff().boxed();
+        let mut services = events(services, watcher::Config::default()).default_backoff().boxed();
+        let mut slices = events(slices, watcher::Config::default()).default_backoff().boxed();
         let (mut known_services, mut known_slices) = (Known::default(), Known::default());
         let mut current = Services::default();
         loop {
@@ -264,21 +265,22 @@ mod tests {
     use std::time::Duration;
 
     const SLICE: &str = r#"{"metadata":{"namespace":"default","name":"web-1","resourceVersion":"6","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4","endpoints":[]}"#;
+    /// What is there has been told.
+    const WHOLE: &str = r#"{"type":"BOOKMARK","object":{"kind":"K","apiVersion":"v1","metadata":{"resourceVersion":"6","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
     const SERVICE: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"namespace":"default","name":"web","resourceVersion":"7"}}"#;
 
-    /// An API server with one slice, whose watch of Services adds one.
+    /// An API server with one slice and no Service, whose watch adds one.
     fn client() -> Client {
         let service = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
             let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
-            let (text, ends) = match (path.ends_with("/services"), query.contains("watch=true")) {
-                (true, true) => (format!("{{\"type\":\"ADDED\",\"object\":{SERVICE}}}\n"), false),
-                (false, true) => (String::new(), false),
-                (true, false) => (r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#.into(), true),
-                (false, false) => (format!(r#"{{"metadata":{{"resourceVersion":"6"}},"items":[{SLICE}]}}"#), true),
+            assert!(query.contains("sendInitialEvents=true"), "{query}");
+            let added = |object: &str| format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n");
+            let text = match path.ends_with("/services") {
+                true => format!("{WHOLE}\n{}", added(SERVICE)),
+                false => format!("{}{WHOLE}\n", added(SLICE)),
             };
             let first = stream::once(async move { Ok::<_, std::io::Error>(Frame::data(Bytes::from(text))) });
-            let rest = if ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
-            Ok::<_, std::io::Error>(http::Response::new(StreamBody::new(first.chain(rest)).boxed_unsync()))
+            Ok::<_, std::io::Error>(http::Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
         });
         Client::new(service, "default")
     }

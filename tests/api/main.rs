@@ -19,6 +19,7 @@ mod protobuf;
 mod record;
 mod samples;
 mod support;
+mod watches;
 mod webhooks;
 mod yaml;
 

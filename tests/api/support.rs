@@ -199,6 +199,21 @@ impl Server {
         answer.expect("answered in time").unwrap()
     }
 
+    /// A client of the `kube` crate, the administrator's. `answer` sees each request first and may answer it.
+    pub fn client(&self, answer: impl Fn(&http::Uri) -> Option<axum::response::Response> + Clone + Send + Sync + 'static) -> kube::Client {
+        let router = self.router.clone();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (router, answered) = (router.clone(), answer(request.uri()));
+            async move {
+                Ok::<_, std::convert::Infallible>(match answered {
+                    Some(answered) => answered,
+                    None => Server::through(router, "admin", request.map(Body::new)).await,
+                })
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
     /// A request whose JSON body comes piece by piece.
     pub fn streaming(
         &self,
