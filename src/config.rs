@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
+use crate::api::cluster::Vxlan;
 pub use address::{Address, Origin};
 pub use auth::{AuthArgs, AuthConfig, FrontProxyConfig, OidcConfig};
 pub use health::{HealthArgs, HealthConfig};
@@ -94,6 +95,10 @@ pub struct ServerArgs {
     /// Addresses of Services; the first is the API's, the tenth the DNS server's
     #[arg(long, env = "ORCH_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: Ipv4Net,
+    /// When pods of two nodes talk in VXLAN: as-needed, where the nodes share no link, or always, for links that let only the nodes' own
+    /// addresses pass; agents learn it when they start
+    #[arg(long, env = "ORCH_VXLAN", default_value_t, value_name = "WHEN")]
+    pub vxlan: Vxlan,
     /// DNS domain of the cluster
     #[arg(long, env = "ORCH_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub cluster_domain: String,
@@ -343,6 +348,8 @@ pub struct ServerConfig {
     pub cluster_cidr: Ipv4Net,
     /// Services.
     pub service_cidr: Ipv4Net,
+    /// Which nodes' pods are reached by VXLAN.
+    pub vxlan: Vxlan,
     /// DNS domain.
     pub cluster_domain: String,
     /// Where the admin's kubeconfig goes.
@@ -452,6 +459,7 @@ impl ServerConfig {
             port: args.https_listen_port,
             cluster_cidr: args.cluster_cidr.trunc(),
             service_cidr: args.service_cidr.trunc(),
+            vxlan: args.vxlan,
             cluster_domain: args.cluster_domain,
             kubeconfig: absolute(&args.write_kubeconfig)?,
             tls_san: args.tls_san,
@@ -654,6 +662,7 @@ mod tests {
             ("", &["--pod-max-pids=0"], "--pod-max-pids: 0 would let no container run"),
             ("", &["--token=short"], "could be guessed"),
             ("", &["--cluster-cidr=x"], "invalid value"),
+            ("vxlan: never", &[], "must be one of as-needed, always"),
             ("", &["--node-eviction-rate=-1"], "--node-eviction-rate: -1 is no rate"),
             ("", &["--secondary-node-eviction-rate=inf"], "--secondary-node-eviction-rate: inf is no rate"),
             ("", &["--unhealthy-zone-threshold=1.5"], "--unhealthy-zone-threshold: 1.5 is no share"),

@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use pods::{ContainerView, PodView, Pods};
 
+use crate::api::cluster::Vxlan;
 use crate::client::Client;
 use crate::net::{HostPort, Net, NetConfig, NetError};
 use crate::runtime::Runtime;
@@ -82,6 +83,8 @@ pub struct AgentConfig {
     pub cluster_cidr: Ipv4Net,
     /// All services.
     pub service_cidr: Ipv4Net,
+    /// Which nodes' pods are reached by VXLAN.
+    pub vxlan: Vxlan,
     /// SHA-256 of the public key of its client certificate: the Node notes it, so that its owner may come back.
     pub key_hash: String,
     /// Labels for the Node, beyond the standard ones.
@@ -119,6 +122,7 @@ impl AgentConfig {
             pod_cidr: None,
             cluster_cidr: cluster.cluster_cidr,
             service_cidr: cluster.service_cidr,
+            vxlan: cluster.vxlan,
             key_hash: member.key_hash(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
@@ -260,6 +264,7 @@ pub async fn start<R: Runtime>(
         cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
         node_ip: config.node_ip,
+        always_vxlan: config.vxlan == Vxlan::Always,
     })
     .await?;
     let services = services::watch_services(&client, shutdown.clone());

@@ -183,6 +183,7 @@ fn scene_with(pod: Pod, failing_pulls: u32, left: Vec<ContainerState>) -> Scene 
         pod_cidr: None,
         cluster_cidr: "10.42.0.0/16".parse().unwrap(),
         service_cidr: "10.43.0.0/16".parse().unwrap(),
+        vxlan: Default::default(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
         lease_seconds: 40,

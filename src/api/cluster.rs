@@ -52,6 +52,38 @@ pub struct Cluster {
     pub server: String,
     /// How long, in seconds, a node's Lease holds; it is renewed four times as often.
     pub lease_seconds: u32,
+    /// Which nodes' pods are reached by VXLAN.
+    pub vxlan: Vxlan,
+}
+
+/// When packets between pods of two nodes are put in VXLAN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vxlan {
+    /// When the nodes have no link in common; by plain routes otherwise.
+    #[default]
+    AsNeeded,
+    /// Always: for links that let only packets of the nodes' own addresses pass.
+    Always,
+}
+
+impl Vxlan {
+    /// All, as flags and the ConfigMap write them.
+    pub const NAMES: [(&str, Vxlan); 2] = [("as-needed", Vxlan::AsNeeded), ("always", Vxlan::Always)];
+}
+
+impl std::fmt::Display for Vxlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(Vxlan::NAMES.iter().find(|(_, vxlan)| vxlan == self).map_or("", |(name, _)| name))
+    }
+}
+
+impl std::str::FromStr for Vxlan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Vxlan, String> {
+        let found = Vxlan::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, vxlan)| *vxlan).ok_or_else(|| format!("must be one of {}", Vxlan::NAMES.map(|(name, _)| name).join(", ")))
+    }
 }
 
 /// Upstream's default of `nodeLeaseDurationSeconds`.
@@ -67,6 +99,7 @@ impl Cluster {
             ("clusterDomain", self.domain.clone()),
             ("server", self.server.clone()),
             ("leaseDurationSeconds", self.lease_seconds.to_string()),
+            ("vxlan", self.vxlan.to_string()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -88,6 +121,7 @@ impl Cluster {
                 true => value::<std::num::NonZero<u32>>(data, "leaseDurationSeconds")?.get(),
                 false => LEASE_SECONDS,
             },
+            vxlan: if data.contains_key("vxlan") { value(data, "vxlan")? } else { Vxlan::default() },
         })
     }
 }
@@ -113,13 +147,17 @@ mod tests {
             domain: "cluster.local".into(),
             server: "https://192.0.2.1:6443".into(),
             lease_seconds: 8,
+            vxlan: Vxlan::Always,
         };
         let mut data = cluster.write();
         assert_eq!(Cluster::read(&data), Ok(cluster.clone()));
         data.insert("leaseDurationSeconds".into(), "0".into());
         assert!(Cluster::read(&data).unwrap_err().contains("leaseDurationSeconds"));
         data.remove("leaseDurationSeconds");
-        assert_eq!(Cluster::read(&data), Ok(Cluster { lease_seconds: 40, ..cluster }));
+        data.insert("vxlan".into(), "never".into());
+        assert_eq!(Cluster::read(&data).unwrap_err(), "kube-system/orch-cluster: vxlan: \"never\": must be one of as-needed, always");
+        data.remove("vxlan");
+        assert_eq!(Cluster::read(&data), Ok(Cluster { lease_seconds: 40, vxlan: Vxlan::AsNeeded, ..cluster }));
         data.insert("clusterDNS".into(), "x".into());
         assert_eq!(Cluster::read(&data).unwrap_err(), "kube-system/orch-cluster: clusterDNS: \"x\": invalid IPv4 address syntax");
         data.remove("clusterDNS");

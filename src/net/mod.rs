@@ -134,6 +134,8 @@ pub struct NetConfig {
     pub service_cidr: ipnet::Ipv4Net,
     /// The node's own address.
     pub node_ip: IpAddr,
+    /// Packets to pods of other nodes go in VXLAN even where the nodes share a link.
+    pub always_vxlan: bool,
 }
 
 /// A pod's place on the network.

@@ -80,7 +80,7 @@ impl Node {
         // One size for all packets of pods, so that none has to find out on its way that the next hop is a tunnel.
         let mtu = below.map_err(netlink("reading", "the MTU of the node's link"))?.saturating_sub(OVERHEAD).max(MIN_MTU);
         // Its address is the one that older kernels take for the bridge's broadcast address, unless it was there first.
-        let overlay = Overlay::open(config.pod_cidr, mtu)?;
+        let overlay = Overlay::open(config.pod_cidr, mtu, config.always_vxlan)?;
         let bridge = links.bridge(BRIDGE, mac(gateway), mtu).map_err(netlink("making bridge", BRIDGE))?;
         let address = Ipv4Net::new_assert(gateway, config.pod_cidr.prefix_len());
         // Of another range, which the node had before.

@@ -30,6 +30,8 @@ pub(crate) struct Overlay {
     /// The first address of this node's range: the device's, and so the source of what the node itself sends by it.
     address: Ipv4Addr,
     mtu: u32,
+    /// No link counts as shared.
+    always: bool,
     peers: Mutex<Option<Peers>>,
 }
 
@@ -39,10 +41,10 @@ fn failed(doing: &'static str, what: impl Into<String>) -> impl FnOnce(io::Error
 }
 
 impl Overlay {
-    /// For a node with these pods. Makes the device.
-    pub fn open(pods: Ipv4Net, mtu: u32) -> Result<Overlay, NetError> {
+    /// For a node with these pods; `always`: even for nodes on a link that this one is on too. Makes the device.
+    pub fn open(pods: Ipv4Net, mtu: u32, always: bool) -> Result<Overlay, NetError> {
         let links = Links::here().map_err(failed("opening", "a route socket"))?;
-        let overlay = Overlay { links, address: pods.network(), mtu, peers: Mutex::new(None) };
+        let overlay = Overlay { links, address: pods.network(), mtu, always, peers: Mutex::new(None) };
         overlay.device()?;
         Ok(overlay)
     }
@@ -83,8 +85,11 @@ impl Overlay {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The prefixes on shared links.
+    /// The prefixes on shared links whose nodes are routers.
     fn connected(&self) -> io::Result<Vec<(u32, Ipv4Net)>> {
+        if self.always {
+            return Ok(Vec::new());
+        }
         let ours = |name: &str| name == DEVICE || name == super::node::BRIDGE;
         let links = self.links.list()?;
         let shared: BTreeSet<u32> = links.iter().filter(|link| link.shared && !ours(&link.name)).map(|link| link.index).collect();

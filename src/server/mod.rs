@@ -332,6 +332,7 @@ fn cluster(config: &ServerConfig) -> Cluster {
         domain: config.cluster_domain.clone(),
         server: format!("https://{}", advertised(config)),
         lease_seconds: u32::try_from(config.health.grace.as_secs()).unwrap_or(u32::MAX).min(LEASE_SECONDS),
+        vxlan: config.vxlan,
     }
 }
 

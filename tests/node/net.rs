@@ -129,6 +129,7 @@ fn config(data: &tempfile::TempDir) -> NetConfig {
         cluster_cidr: "10.42.0.0/16".parse().unwrap(),
         service_cidr: "10.43.0.0/16".parse().unwrap(),
         node_ip: NODE.parse().unwrap(),
+        always_vxlan: false,
     }
 }
 

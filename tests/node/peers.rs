@@ -52,6 +52,11 @@ impl Site {
 
 /// The nodes, the world between them, and nothing else. `None`, with the reason printed, where it can't be.
 fn sites(mtu: u32) -> Option<(Host, Vec<Site>)> {
+    sites_with(mtu, &[])
+}
+
+/// The same; these nodes use VXLAN always.
+fn sites_with(mtu: u32, always: &[&str]) -> Option<(Host, Vec<Site>)> {
     if !possible() {
         return None;
     }
@@ -78,6 +83,7 @@ fn sites(mtu: u32) -> Option<(Host, Vec<Site>)> {
             cluster_cidr: "10.42.0.0/16".parse().unwrap(),
             service_cidr: "10.43.0.0/16".parse().unwrap(),
             node_ip: address.parse().unwrap(),
+            always_vxlan: always.contains(&name),
         };
         let net = node.wait(Net::open(config.clone())).unwrap();
         Site { node, net, data, config }
@@ -205,6 +211,26 @@ fn a_node_that_went_leaves_nothing() {
     a.peers(Peers::default());
     assert_eq!(a.ways(), bare);
     assert!(a.node.sh("ip route").contains("10.42.9.0/24 via 192.0.2.2"), "routes of others are theirs");
+}
+
+#[test]
+fn always_by_vxlan() {
+    for always in [&["a", "b", "c"][..], &["a"]] {
+        let Some((_world, sites)) = sites_with(1500, always) else { return };
+        introduce(&sites);
+        let pods: Vec<(Host, Ipv4Addr)> = sites.iter().zip(NODES).map(|(site, (name, ..))| site.pod(name)).collect();
+        let ways = sites[0].ways();
+        for part in ["10.42.1.0/24 via 10.42.1.0 dev orch.vx", "0a:58:0a:2a:01:00 dst 192.0.2.2"] {
+            assert!(ways.contains(part), "{part} is not in\n{ways}");
+        }
+        // Also while only some do: nodes learn it one after the other.
+        for (from, from_ip) in &pods {
+            for ((_, to), (name, ..)) in pods.iter().zip(NODES) {
+                assert_eq!(from.ask(&format!("{to}:8080")).unwrap(), format!("{name} {from_ip}"), "{always:?}");
+            }
+        }
+        assert_eq!(sites[0].node.ask(&format!("{}:8080", pods[1].1)).unwrap(), "b 10.42.0.0", "a node on the same link");
+    }
 }
 
 #[test]
