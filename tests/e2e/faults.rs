@@ -173,6 +173,13 @@ impl Bed {
             if (webs, dbs) != (web, db) {
                 return Err(format!("{of_web} {of_db}"));
             }
+            // The counts above may be of a moment ago, and a pod that ends of another one: each has to be ready itself.
+            for (pods, wanted) in [(self.pods("web"), web), (self.pods("db"), db)] {
+                let stays = |pod: &Value| condition(pod, "Ready") && pod["metadata"]["deletionTimestamp"].is_null();
+                if pods.len() != wanted || !pods.values().all(stays) {
+                    return Err(format!("{wanted} pods are to be ready: {pods:?}"));
+                }
+            }
             let held = self.held();
             if held.len() != web + db {
                 return Err(format!("{} processes: {held:?}", held.len()));
