@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use orch::agent::join::{self, Entry, JoinConfig};
 use orch::agent::tunnel::{self, Reach};
 use orch::agent::{self, Agent};
-use orch::config::{Address, AgentArgs, AgentConfig, NodeConfig};
+use orch::config::{AgentArgs, AgentConfig, NodeConfig};
 use orch::runtime::Linux;
 use orch::runtime::image::{Images, Registries};
 use tokio::net::TcpListener;
@@ -127,13 +127,7 @@ pub async fn start(
         });
     }
     let stop = || stopping.clone();
-    let (changes, address, stopped) = (net.changes()?, Address { ip: node.ip, origin: node.ip_origin }, stopping.clone());
-    tasks.spawn(async move {
-        tokio::select! {
-            ended = renumbered::notice(changes, address) => ended.map(drop),
-            () = stopped.cancelled() => Ok(()),
-        }
-    });
+    renumbered::follow(&mut tasks, node, stop())?;
     tasks.spawn(watched("logs and exec", agent::http::serve(listener, tls, pods, runtime, (client, node.name.clone()), stop()), stop()));
     tasks.spawn(watched("the service proxy", agent::proxy::run(services.clone(), net, node_ip, host_ports, stop()), stop()));
     tasks.spawn(watched("DNS", agent::dns::run(services, dns, stop()), stop()));

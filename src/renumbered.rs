@@ -1,7 +1,7 @@
-//! A machine that gets another address begins again with it.
+//! A machine that gets another address begins again with it, be it a node, a server, or both.
 //!
-//! What a node has told of its address is in many hands: the Node, its certificate, the other nodes' routes, every pod's status. So it is not
-//! changed in place: [`notice`] ends with [`Renumbered`], and [`Begun::again`] begins anew, as the same process, by what is done at every
+//! What it has told of its address is in many hands: the Node, its certificate, the other nodes' routes, every pod's status; the Service
+//! `kubernetes`, `cluster-info`, what new machines are told to join. So it is not changed in place: [`notice`] ends with [`Renumbered`], and [`Begun::again`] begins anew, as the same process, by what is done at every
 //! start. Containers run on.
 //!
 //! Never: acts on an address that somebody chose (`--node-ip`), or takes a worse one for another because the better is away for a while.
@@ -14,18 +14,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use orch::config::{Address, Origin};
+use orch::config::{Address, NodeConfig, Origin};
 use orch::net::Changes;
 use orch::runtime::open_files;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// How long an address must be gone: renewing a lease may take it away for a moment.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The machine has other addresses than it had.
 #[derive(Debug, thiserror::Error)]
-#[error("the address {told} of this node is gone, and the machine has {now} instead")]
+#[error("the address {told} of this machine is gone, and the machine has {now} instead")]
 pub struct Renumbered {
-    /// What the node told everybody.
+    /// What it told everybody.
     told: IpAddr,
     /// What it would tell now.
     now: IpAddr,
@@ -94,8 +96,21 @@ fn fate(told: Address, present: &[Address]) -> Fate {
     }
 }
 
+/// Adds [`notice`] to the parts of a server or a node, until `stopping`.
+pub fn follow(parts: &mut JoinSet<Result<()>>, node: &NodeConfig, stopping: CancellationToken) -> Result<()> {
+    let changes = Changes::here().context("listening to changes of addresses")?;
+    let told = Address { ip: node.ip, origin: node.ip_origin };
+    parts.spawn(async move {
+        tokio::select! {
+            ended = notice(changes, told) => ended.map(drop),
+            () = stopping.cancelled() => Ok(()),
+        }
+    });
+    Ok(())
+}
+
 /// Waits until the address that was told is gone for good and another is there.
-pub async fn notice(mut changes: Changes, told: Address) -> Result<Infallible> {
+async fn notice(mut changes: Changes, told: Address) -> Result<Infallible> {
     let now = || match Address::all() {
         Ok(all) => fate(told, &all),
         Err(error) => {
@@ -107,7 +122,7 @@ pub async fn notice(mut changes: Changes, told: Address) -> Result<Infallible> {
     loop {
         let seen = now();
         if seen == Fate::Lost && !lost && told.origin != Origin::Nowhere {
-            tracing::error!(address = %told.ip, "the address of this node is gone, and there is no other; nobody reaches its pods");
+            tracing::error!(address = %told.ip, "the address of this machine is gone, and there is no other; nobody reaches it");
         }
         lost = seen == Fate::Lost;
         if let Fate::Replaced(_) = seen {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::node;
-use crate::renumbered::Begun;
+use crate::renumbered::{self, Begun};
 
 /// Runs until SIGTERM or SIGINT. Containers go on afterwards.
 pub async fn run(args: ServerArgs) -> Result<()> {
@@ -22,20 +22,22 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     tracing::info!(kubeconfig = %config.kubeconfig.display(), after = ?started.elapsed(), "the server is ready");
     tracing::info!("to join another machine, run there: {}", server.join_line(std::io::IsTerminal::is_terminal(&std::io::stderr())));
     let stopping = CancellationToken::new();
-    let mut agent = JoinSet::new();
+    let mut parts = JoinSet::new();
     if config.agent {
-        agent = start_agent(&begun, &config, &server, stopping.clone()).await.context("starting the agent")?;
+        parts = start_agent(&begun, &config, &server, stopping.clone()).await.context("starting the agent")?;
         tracing::info!(after = ?started.elapsed(), "the agent is running");
+    } else {
+        renumbered::follow(&mut parts, &config.node, stopping.clone())?;
     }
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = server.failed() => Err(anyhow!("a part of the server ended; see the log")),
-        ended = node::ended(&mut agent) => Err(ended),
+        ended = node::ended(&mut parts) => Err(ended),
     };
     tracing::info!("stopping; containers keep running");
     stopping.cancel();
-    while agent.join_next().await.is_some() {}
+    while parts.join_next().await.is_some() {}
     server.stop().await;
     begun.again(outcome)
 }

@@ -21,6 +21,11 @@ const DELETE_LINK: u16 = 17;
 pub struct Changes(AsyncFd<Socket>);
 
 impl Changes {
+    /// Those of the calling thread's network namespace, from now on.
+    pub fn here() -> io::Result<Changes> {
+        Changes::of(&File::open("/proc/thread-self/ns/net")?)
+    }
+
     /// Those of this network namespace, from now on.
     pub(crate) fn of(namespace: &File) -> io::Result<Changes> {
         let socket = within(namespace, || {

@@ -226,8 +226,7 @@ pub async fn start(config: &ServerConfig) -> Result<Server, ServerError> {
         Ok(false) => {}
         Ok(true) => tracing::warn!(
             address = %at,
-            "clients reach this server at an address that it did not know; its certificate is for it now. If that is its new address, and \
-             no agent runs beside it, restart the server, for pods and new machines to be told of it"
+            "clients reach this server at an address that it did not know; its certificate is for it now"
         ),
         Err(error) => tracing::error!(%error, address = %at, "the certificate of the server can't be made to cover an address"),
     };
